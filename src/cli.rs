@@ -1,0 +1,688 @@
+//! The command line and the environment, read into [`Settings`].
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use crate::lifecycle::{Grace, Leftovers};
+use crate::settings::{self, ForwardTo, Settings};
+use crate::signal::{Signal, SignalSet};
+
+/// What the name of every environment variable starts with; the rest is the
+/// option's long name.
+const PREFIX: &str = "SUPERVISE_";
+
+/// The variable for the log filter, which has no option of that name.
+const LOG_VARIABLE: &str = "SUPERVISE_LOG";
+
+const ABOUT: &str = "\
+Run COMMAND, forward signals to it, reap what it leaves behind, and when it is
+asked to stop give it and every other process a grace period before SIGKILL.
+The exit status is the command's.";
+
+const AFTER_HELP: &str = "\
+Exits with the status of COMMAND. Where signal N killed it: with 128+N as PID 1,
+otherwise supervise dies of N too. 125: supervise itself failed; 126: COMMAND
+cannot be executed; 127: it was not found.
+
+SIGNAL is a name (TERM, SIGTERM), a number (15) or RTMIN+N. DURATION is a number
+of seconds (10, 0.5), a number with a unit (500ms, 1m30s), or infinity.
+An option that names an environment variable can be set by it; the command line
+comes first, and a variable that is empty counts as unset. Lists are separated
+by commas. SUPERVISE_LOG sets a log filter (warn, debug, off).";
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Invocation {
+    /// Run a command.
+    Run(Box<Settings>),
+    /// Print this to stdout.
+    Print(String),
+}
+
+/// An option that takes a value.
+fn option(id: &'static str, value: &'static str) -> Arg {
+    Arg::new(id)
+        .long(id)
+        .value_name(value)
+        .value_parser(value_parser!(OsString))
+        // So that a negative number gets our words, not "unknown option".
+        .allow_hyphen_values(true)
+        .action(ArgAction::Append)
+}
+
+/// An option that takes none; to repeat it is no error.
+fn switch(id: &'static str) -> Arg {
+    Arg::new(id)
+        .long(id)
+        .action(ArgAction::SetTrue)
+        .overrides_with(id)
+}
+
+/// The options, as they are documented.
+fn command_line() -> Command {
+    let command = Arg::new("command")
+        .value_name("COMMAND")
+        .required(true)
+        .hide(true)
+        .num_args(1..)
+        .trailing_var_arg(true)
+        .value_parser(value_parser!(OsString));
+    Command::new("supervise")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(ABOUT)
+        .after_help(AFTER_HELP)
+        .override_usage("supervise [OPTIONS] [--] COMMAND [ARG...]")
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .next_help_heading("Stopping")
+        .args(stopping_options())
+        .next_help_heading("Signals")
+        .args(signal_options())
+        .next_help_heading("Exit status")
+        .args(status_options())
+        .next_help_heading("Logging")
+        .args(logging_options())
+        .next_help_heading("Help")
+        .args(help_options())
+        .arg(command)
+}
+
+fn stopping_options() -> [Arg; 3] {
+    [
+        option("grace", "DURATION").short('t').help(
+            "Time to stop in before SIGKILL; 0 kills at once, infinity never. Keep it\n\
+             about 2s below the limit of whoever stops supervise (Docker 10s,\n\
+             Kubernetes 30s, systemd 90s) [default: 30s] [env: SUPERVISE_GRACE]",
+        ),
+        option("stop-on", "SIGNAL").help(
+            "Take SIGNAL as a stop request too, besides TERM and INT; none clears the\n\
+             list. Repeatable [env: SUPERVISE_STOP_ON]",
+        ),
+        option("leftovers", "POLICY").help(
+            "What to do with other processes when COMMAND has ended: stop them, wait\n\
+             for them, or leave them. auto stops them after a stop request and as PID 1,\n\
+             and leaves them otherwise [default: auto] [env: SUPERVISE_LEFTOVERS]",
+        ),
+    ]
+}
+
+fn signal_options() -> [Arg; 5] {
+    [
+        switch("process-group").short('g').help(
+            "Forward to the process group of COMMAND, not to COMMAND alone\n\
+             [env: SUPERVISE_PROCESS_GROUP]",
+        ),
+        switch("single-child").short('c').help(
+            "Forward to COMMAND alone, as is the default: undoes\n\
+             SUPERVISE_PROCESS_GROUP",
+        ),
+        option("rewrite", "FROM:TO").short('r').help(
+            "Forward signal TO in place of FROM; FROM:0 swallows FROM. Repeatable\n\
+             [env: SUPERVISE_REWRITE]",
+        ),
+        option("parent-death-signal", "SIGNAL").short('p').help(
+            "Have SIGNAL sent to supervise when its own parent ends\n\
+             [env: SUPERVISE_PARENT_DEATH_SIGNAL]",
+        ),
+        switch("subreaper").short('s').help(
+            "Adopt orphans when not PID 1; always done, accepted because tini has\n\
+             it",
+        ),
+    ]
+}
+
+fn status_options() -> [Arg; 2] {
+    [
+        option("remap-exit", "CODE").short('e').help(
+            "Exit with 0 when COMMAND exits with CODE; 128+N stands for death by signal\n\
+             N. Repeatable [env: SUPERVISE_REMAP_EXIT]",
+        ),
+        switch("no-reraise").help(
+            "Exit with 128+N when signal N killed COMMAND, do not die of N\n\
+             [env: SUPERVISE_NO_RERAISE]",
+        ),
+    ]
+}
+
+fn logging_options() -> [Arg; 3] {
+    [
+        Arg::new("verbose")
+            .long("verbose")
+            .action(ArgAction::Count)
+            .short('v')
+            .help(
+                "Say more on stderr: -v what happens at a stop, -vv each signal and\n\
+             process",
+            ),
+        switch("quiet")
+            .short('q')
+            .help("Say nothing but what makes supervise fail"),
+        switch("warn-on-reap")
+            .short('w')
+            .help("Warn about each orphan that is reaped [env: SUPERVISE_WARN_ON_REAP]"),
+    ]
+}
+
+fn help_options() -> [Arg; 2] {
+    [
+        Arg::new("help")
+            .long("help")
+            .short('h')
+            .action(ArgAction::Help)
+            .help("Print this"),
+        Arg::new("version")
+            .long("version")
+            .short('V')
+            .action(ArgAction::Version)
+            .help("Print the version"),
+    ]
+}
+
+/// Reads the command line, the program's name first, and the environment.
+///
+/// # Errors
+/// One line: what is wrong, with which value, and what to write instead.
+pub(crate) fn read(
+    arguments: &[OsString],
+    environment: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Invocation, String> {
+    match command_line().try_get_matches_from(arguments) {
+        Ok(matches) => {
+            let settings = Reader {
+                matches: &matches,
+                environment,
+            }
+            .settings()?;
+            Ok(Invocation::Run(Box::new(settings)))
+        }
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp => Ok(Invocation::Print(error.to_string())),
+            ErrorKind::DisplayVersion => Ok(Invocation::Print(version(arguments))),
+            ErrorKind::MissingRequiredArgument => {
+                Err("no command; usage: supervise [OPTIONS] [--] COMMAND [ARG...]".to_owned())
+            }
+            _ => Err(one_line(&error.to_string())),
+        },
+    }
+}
+
+/// The version. Docker asks its init for it and reads a line like tini's.
+fn version(arguments: &[OsString]) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let called = arguments
+        .first()
+        .and_then(|name| Path::new(name).file_name());
+    if called == Some(OsStr::new("docker-init")) {
+        format!("tini version {version} (supervise)\nsupervise {version}\n")
+    } else {
+        format!("supervise {version}\n")
+    }
+}
+
+/// The first paragraph of one of clap's messages, as one line.
+fn one_line(message: &str) -> String {
+    let paragraph = message.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = paragraph.split_whitespace().collect();
+    let line = words.join(" ");
+    format!(
+        "{}; see supervise --help",
+        line.strip_prefix("error: ").unwrap_or(&line)
+    )
+}
+
+/// Where an option's values come from.
+struct Reader<'a> {
+    matches: &'a ArgMatches,
+    environment: &'a dyn Fn(&str) -> Option<OsString>,
+}
+
+/// One value, and the name of where it was given for the error message.
+struct Given {
+    by: String,
+    value: String,
+}
+
+impl Given {
+    fn new(by: String, value: &OsStr) -> Result<Self, String> {
+        match value.to_str() {
+            Some(value) => Ok(Self {
+                by,
+                value: value.to_owned(),
+            }),
+            None => Err(format!("{by}: '{}' is not UTF-8", value.to_string_lossy())),
+        }
+    }
+
+    fn read<T>(&self, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
+        parse(&self.value).map_err(|why| format!("{}: {why}", self.by))
+    }
+}
+
+impl Reader<'_> {
+    fn settings(&self) -> Result<Settings, String> {
+        let grace = match self.one("grace")? {
+            Some(given) => given.read(settings::parse_grace)?,
+            None => Grace::For(std::time::Duration::from_secs(30)),
+        };
+
+        let mut rewrite = Vec::new();
+        for given in self.list("rewrite")? {
+            given
+                .read(|text| settings::add_rewrite(&mut rewrite, settings::parse_rewrite(text)?))?;
+        }
+
+        let mut stop_on = settings::default_stop_on();
+        let mut named = SignalSet::EMPTY;
+        for given in self.list("stop-on")? {
+            given.read(|text| settings::add_stop_on(&mut stop_on, &mut named, text))?;
+        }
+        if let Some((signal, _)) = rewrite
+            .iter()
+            .find(|(from, to)| to.is_none() && named.contains(*from))
+        {
+            return Err(format!(
+                "--stop-on and --rewrite: {signal} cannot be both a stop request and swallowed"
+            ));
+        }
+
+        let leftovers = match self.one("leftovers")? {
+            Some(given) => given.read(settings::parse_leftovers)?,
+            None => Leftovers::Auto,
+        };
+        let parent_death = match self.one("parent-death-signal")? {
+            Some(given) => Some(given.read(settings::parse_signal)?),
+            None => None,
+        };
+
+        let mut remap = Vec::new();
+        for given in self.list("remap-exit")? {
+            remap.push(given.read(settings::parse_code)?);
+        }
+
+        let command = self.command()?;
+        let hint = self.hint(&command);
+        Ok(Settings {
+            command,
+            grace,
+            stop_on,
+            leftovers,
+            forward_to: self.forward_to()?,
+            rewrite,
+            parent_death,
+            remap,
+            reraise: !self.switch("no-reraise")?,
+            log: self.log()?,
+            warn_on_reap: self.switch("warn-on-reap")?,
+            hint,
+        })
+    }
+
+    fn forward_to(&self) -> Result<ForwardTo, String> {
+        let alone = self.typed("single-child");
+        if alone && self.typed("process-group") {
+            return Err("--single-child and --process-group contradict each other".to_owned());
+        }
+        let group = !alone && self.switch("process-group")?;
+        Ok(if group {
+            ForwardTo::Group
+        } else {
+            ForwardTo::Command
+        })
+    }
+
+    fn log(&self) -> Result<String, String> {
+        let verbose = self.matches.get_count("verbose");
+        if self.typed("quiet") {
+            if verbose > 0 {
+                return Err("--quiet and --verbose contradict each other".to_owned());
+            }
+            return Ok("error".to_owned());
+        }
+        let level = match verbose {
+            0 => match self.variable(LOG_VARIABLE)? {
+                Some(given) => {
+                    given.read(|text| {
+                        env_filter::Builder::new()
+                            .try_parse(text)
+                            .map(drop)
+                            .map_err(|error| format!("{error}; say for example warn or debug"))
+                    })?;
+                    return Ok(given.value);
+                }
+                None => "warn",
+            },
+            1 => "info",
+            2 => "debug",
+            _ => "trace",
+        };
+        Ok(level.to_owned())
+    }
+
+    /// `-s` takes a value in other programs, not here and not in tini.
+    fn hint(&self, command: &[CString]) -> Option<String> {
+        let name = command.first()?.to_str().ok()?;
+        (self.typed("subreaper") && Signal::parse(name).is_some()).then(|| {
+            format!("-s takes no signal, as in tini; if {name} is to be a stop request, say --stop-on {name}")
+        })
+    }
+
+    fn command(&self) -> Result<Vec<CString>, String> {
+        self.matches
+            .get_many::<OsString>("command")
+            .unwrap_or_default()
+            .map(|word| {
+                CString::new(word.clone().into_vec())
+                    .map_err(|_| format!("'{}' has a null byte in it", word.to_string_lossy()))
+            })
+            .collect()
+    }
+
+    /// Whether a switch stands on the command line.
+    fn typed(&self, id: &str) -> bool {
+        self.matches.get_flag(id)
+    }
+
+    /// Whether a switch is on, by command line or environment.
+    fn switch(&self, id: &str) -> Result<bool, String> {
+        if self.typed(id) {
+            return Ok(true);
+        }
+        match self.variable(&variable_name(id))? {
+            Some(given) => given.read(settings::parse_switch),
+            None => Ok(false),
+        }
+    }
+
+    /// The values of an option that may be given more than once. Each may be
+    /// several, separated by commas.
+    fn list(&self, id: &str) -> Result<Vec<Given>, String> {
+        let split = |given: &Given| -> Vec<Given> {
+            given
+                .value
+                .split(',')
+                .map(|value| Given {
+                    by: given.by.clone(),
+                    value: value.trim().to_owned(),
+                })
+                .collect()
+        };
+        Ok(self.given(id)?.iter().flat_map(split).collect())
+    }
+
+    /// The value of an option that may be given once.
+    fn one(&self, id: &str) -> Result<Option<Given>, String> {
+        let mut given = self.given(id)?;
+        if given.len() > 1 {
+            return Err(format!(
+                "--{id} is given {} times; give it once",
+                given.len()
+            ));
+        }
+        Ok(given.pop())
+    }
+
+    fn given(&self, id: &str) -> Result<Vec<Given>, String> {
+        match self.matches.get_many::<OsString>(id) {
+            Some(values) => values
+                .map(|value| Given::new(format!("--{id}"), value))
+                .collect(),
+            None => Ok(self.variable(&variable_name(id))?.into_iter().collect()),
+        }
+    }
+
+    /// An environment variable; empty counts as unset.
+    fn variable(&self, name: &str) -> Result<Option<Given>, String> {
+        match (self.environment)(name) {
+            Some(value) if !value.as_bytes().is_empty() => {
+                Given::new(name.to_owned(), &value).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+fn variable_name(id: &str) -> String {
+    format!("{PREFIX}{}", id.replace('-', "_").to_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn read_with(words: &str, environment: &[(&str, &str)]) -> Result<Invocation, String> {
+        let arguments: Vec<OsString> = std::iter::once("supervise")
+            .chain(words.split(' ').filter(|w| !w.is_empty()))
+            .map(Into::into)
+            .collect();
+        read(&arguments, &|name| {
+            environment
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| value.into())
+        })
+    }
+
+    #[track_caller]
+    fn settings_with(words: &str, environment: &[(&str, &str)]) -> Settings {
+        match read_with(words, environment) {
+            Ok(Invocation::Run(settings)) => *settings,
+            other => panic!("{words:?} with {environment:?} gave {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn settings(words: &str) -> Settings {
+        settings_with(words, &[])
+    }
+
+    #[track_caller]
+    fn refused(words: &str, environment: &[(&str, &str)]) -> String {
+        let why = read_with(words, environment).expect_err(words);
+        assert!(!why.contains('\n'), "more than one line: {why:?}");
+        why
+    }
+
+    fn command_of(settings: &Settings) -> Vec<&str> {
+        settings
+            .command
+            .iter()
+            .map(|word| word.to_str().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn clap_finds_no_fault_with_the_options() {
+        command_line().debug_assert();
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_documentation() {
+        let settings = settings("-- cmd");
+        assert_eq!(settings.grace, Grace::For(Duration::from_secs(30)));
+        assert_eq!(settings.stop_on, settings::default_stop_on());
+        assert_eq!(settings.leftovers, Leftovers::Auto);
+        assert_eq!(settings.forward_to, ForwardTo::Command);
+        assert!(settings.reraise);
+        assert_eq!(settings.log, "warn");
+    }
+
+    #[test]
+    fn the_commands_own_options_are_its_own() {
+        for (words, command) in [
+            ("sh -c x", vec!["sh", "-c", "x"]),
+            ("-- -x", vec!["-x"]),
+            ("-g -- sh -g --grace 5", vec!["sh", "-g", "--grace", "5"]),
+            ("-v sh -- x", vec!["sh", "--", "x"]),
+            ("sh --help", vec!["sh", "--help"]),
+            ("-- -- x", vec!["--", "x"]),
+        ] {
+            assert_eq!(command_of(&settings(words)), command, "{words}");
+        }
+    }
+
+    #[test]
+    fn words_that_are_not_utf8_reach_the_command() {
+        let word = OsString::from_vec(b"\xff\xfe".to_vec());
+        let arguments = ["supervise".into(), "cmd".into(), word.clone()];
+        let Ok(Invocation::Run(settings)) = read(&arguments, &|_| None) else {
+            panic!("refused");
+        };
+        assert_eq!(settings.command[1].as_bytes(), word.as_bytes());
+    }
+
+    #[test]
+    fn tinis_command_lines_work() {
+        let settings = settings("-s -s -p SIGKILL -vvv -w -g -g -e 143 -e 1 -- cmd -e 5");
+        assert_eq!(settings.parent_death, Some(Signal::KILL));
+        assert_eq!(settings.log, "trace");
+        assert!(settings.warn_on_reap);
+        assert_eq!(settings.forward_to, ForwardTo::Group);
+        assert_eq!(settings.remap, [143, 1]);
+        assert_eq!(command_of(&settings), ["cmd", "-e", "5"]);
+    }
+
+    #[test]
+    fn dumb_inits_command_lines_work() {
+        let settings = settings("-c -r 15:3 --rewrite 1:0 -v cmd");
+        assert_eq!(settings.forward_to, ForwardTo::Command);
+        assert_eq!(
+            settings.rewrite,
+            [(Signal::TERM, Signal::from_number(3)), (Signal::HUP, None)]
+        );
+        assert_eq!(settings.log, "info");
+    }
+
+    #[test]
+    fn a_signal_after_s_gets_a_hint() {
+        assert!(
+            settings("-s INT cmd")
+                .hint
+                .unwrap()
+                .contains("--stop-on INT")
+        );
+        assert_eq!(settings("-s cmd").hint, None);
+        assert_eq!(settings("INT").hint, None);
+    }
+
+    #[test]
+    fn the_environment_sets_what_the_command_line_does_not() {
+        let environment = [
+            ("SUPERVISE_GRACE", "5"),
+            ("SUPERVISE_REWRITE", "TERM:QUIT, HUP:0"),
+            ("SUPERVISE_STOP_ON", "none,QUIT"),
+            ("SUPERVISE_LEFTOVERS", "wait"),
+            ("SUPERVISE_PROCESS_GROUP", "yes"),
+            ("SUPERVISE_PARENT_DEATH_SIGNAL", "TERM"),
+            ("SUPERVISE_REMAP_EXIT", "143,130"),
+            ("SUPERVISE_NO_RERAISE", "1"),
+            ("SUPERVISE_WARN_ON_REAP", "on"),
+            ("SUPERVISE_LOG", "debug"),
+        ];
+        let all = settings_with("cmd", &environment);
+        assert_eq!(all.grace, Grace::For(Duration::from_secs(5)));
+        assert_eq!(all.rewrite.len(), 2);
+        assert!(!all.stop_on.contains(Signal::TERM));
+        assert_eq!(all.leftovers, Leftovers::Wait);
+        assert_eq!(all.forward_to, ForwardTo::Group);
+        assert_eq!(all.parent_death, Some(Signal::TERM));
+        assert_eq!(all.remap, [143, 130]);
+        assert!(!all.reraise && all.warn_on_reap);
+        assert_eq!(all.log, "debug");
+
+        let typed = settings_with(
+            "-t 7 -c -e 1 -q --stop-on HUP -r USR1:USR2 cmd",
+            &environment,
+        );
+        assert_eq!(typed.grace, Grace::For(Duration::from_secs(7)));
+        assert_eq!(typed.forward_to, ForwardTo::Command);
+        assert_eq!(typed.remap, [1]);
+        assert_eq!(typed.log, "error");
+        assert!(
+            typed.stop_on.contains(Signal::TERM),
+            "the list is replaced, not added to"
+        );
+        assert_eq!(typed.rewrite.len(), 1);
+    }
+
+    #[test]
+    fn every_option_but_the_compatible_ones_has_its_variable_in_the_help() {
+        let help = command_line().render_help().to_string();
+        for arg in command_line().get_arguments() {
+            let id = arg.get_id().as_str();
+            let without = [
+                "single-child",
+                "subreaper",
+                "verbose",
+                "quiet",
+                "help",
+                "version",
+                "command",
+            ];
+            if !without.contains(&id) {
+                let variable = format!("[env: {}]", variable_name(id));
+                assert!(help.contains(&variable), "{variable} is not in the help");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_unset() {
+        let environment = [
+            ("SUPERVISE_GRACE", ""),
+            ("SUPERVISE_LOG", ""),
+            ("SUPERVISE_PROCESS_GROUP", ""),
+        ];
+        assert_eq!(settings_with("cmd", &environment), settings("cmd"));
+    }
+
+    #[test]
+    fn bad_input_is_refused_with_its_name_and_value() {
+        for (words, expected) in [
+            ("", "no command"),
+            ("-t -5 cmd", "--grace: '-5'"),
+            ("-t x cmd", "--grace: 'x'"),
+            ("-t 1 -t 2 cmd", "--grace is given 2 times"),
+            ("--stop-on NOPE cmd", "--stop-on: 'NOPE'"),
+            ("--stop-on KILL cmd", "--stop-on: SIGKILL"),
+            ("--stop-on HUP -r HUP:0 cmd", "SIGHUP"),
+            ("-r TERM cmd", "--rewrite: 'TERM'"),
+            ("-r TERM:INT -r TERM:QUIT cmd", "SIGTERM"),
+            ("--leftovers keep cmd", "--leftovers: 'keep'"),
+            ("-g -c cmd", "contradict"),
+            ("-q -v cmd", "contradict"),
+            ("-e 256 cmd", "--remap-exit: '256'"),
+            ("-p NOPE cmd", "--parent-death-signal: 'NOPE'"),
+            ("--nonsense cmd", "--nonsense"),
+            ("-Z cmd", "-Z"),
+            ("-t", "--grace"),
+        ] {
+            let why = refused(words, &[]);
+            assert!(why.contains(expected), "{words}: {why}");
+        }
+        for (variable, value) in [
+            ("SUPERVISE_GRACE", "-1"),
+            ("SUPERVISE_PROCESS_GROUP", "maybe"),
+            ("SUPERVISE_LOG", "no=such=filter"),
+            ("SUPERVISE_STOP_ON", "TERM,,INT"),
+        ] {
+            let why = refused("cmd", &[(variable, value)]);
+            assert!(why.starts_with(variable), "{variable}: {why}");
+        }
+    }
+
+    #[test]
+    fn docker_can_read_the_version_of_its_init() {
+        let version_of = |name: &str| match read(&[name.into(), "--version".into()], &|_| None) {
+            Ok(Invocation::Print(text)) => text,
+            other => panic!("{other:?}"),
+        };
+        assert!(version_of("/sbin/docker-init").starts_with("tini version "));
+        assert!(version_of("/supervise").starts_with("supervise "));
+    }
+}

@@ -1,0 +1,360 @@
+//! What `supervise` does next: a state, and a function from an event to
+//! actions. Pure: no system call, no clock, no log. `docs/design.md` draws it.
+//!
+//! The caller's side of the contract:
+//! - events come in the order in which they were seen, and the actions of one
+//!   are carried out before the next is fed in and before anything else is
+//!   reaped: between the decision to signal a process and the signal, its pid
+//!   cannot change hands;
+//! - [`Event::CommandEnded`] comes once, when the command is reaped, and next
+//!   after it comes [`Event::SomeLeft`] or [`Event::NothingLeft`], as after
+//!   each round of reaping;
+//! - [`Event::Mark`] comes for a mark that was armed, once for each time;
+//! - nothing comes after [`Action::Exit`].
+
+use std::time::Duration;
+
+use crate::signal::{Received, Signal, SignalSet};
+use crate::status::Ending;
+
+#[cfg(test)]
+mod enumeration;
+
+/// How long after the first SIGKILL the program goes on waiting.
+const KILL_WAIT: Duration = Duration::from_secs(1);
+
+/// How long after a SIGKILL to look for what was forked meanwhile. It doubles
+/// from one time to the next.
+const FIRST_KILL_AGAIN: Duration = Duration::from_millis(10);
+
+/// How long the command and everything else has to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Grace {
+    /// So long; zero means SIGKILL at once.
+    For(Duration),
+    /// For ever: SIGKILL never.
+    Infinite,
+}
+
+/// What happens to other processes when the command has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Leftovers {
+    /// Stopped after a stop request and as PID 1; otherwise left.
+    Auto,
+    /// Always stopped.
+    Stop,
+    /// Waited for until the last has ended by itself or a stop is requested.
+    Wait,
+    /// Left: the program ends with the command.
+    Leave,
+}
+
+/// The rules that the lifecycle follows; they do not change while it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Rules {
+    /// Signals that are a stop request.
+    pub(crate) stop_on: SignalSet,
+    /// What is forwarded in place of what; `None` swallows the signal.
+    pub(crate) rewrite: Vec<(Signal, Option<Signal>)>,
+    /// The grace period.
+    pub(crate) grace: Grace,
+    /// What happens to the leftovers.
+    pub(crate) leftovers: Leftovers,
+    /// Whether we are PID 1 of our namespace.
+    pub(crate) pid1: bool,
+    /// Our own process id, as it would stand in `si_pid`.
+    pub(crate) own_pid: i32,
+}
+
+/// A moment that the lifecycle asked to be woken at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Mark {
+    /// Three quarters of the grace period are over.
+    AskRest,
+    /// The grace period is over.
+    GraceOver,
+    /// Time to look for what was forked while we killed.
+    KillAgain,
+    /// SIGKILL has had its time.
+    KillOver,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A signal came in; any but SIGCHLD.
+    Signal(Received),
+    /// The command was reaped.
+    CommandEnded(Ending),
+    /// The command was stopped by a signal.
+    CommandStopped,
+    /// The command was resumed.
+    CommandContinued,
+    /// A round of reaping is over and children may be left.
+    SomeLeft,
+    /// There is no child left: waitpid(2) said ECHILD.
+    NothingLeft,
+    /// A mark that was armed is reached.
+    Mark(Mark),
+}
+
+/// Whom a SIGKILL is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// The command alone, or with `-g` its process group.
+    Command,
+    /// Everything that is left.
+    Everything,
+}
+
+/// What to do about it, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Say that a stop was requested by this signal.
+    SayStopping(Received),
+    /// Send the command this signal, with all that came with it. `stop`:
+    /// whoever gets it has been asked to stop.
+    Forward { received: Received, stop: bool },
+    /// Send the command SIGCONT.
+    Resume,
+    /// Send everything but the command, and but those asked before, SIGTERM
+    /// and SIGCONT.
+    AskRest,
+    /// Say that the grace period is over and who is left.
+    SayGraceOver,
+    /// Send SIGKILL.
+    Kill(Scope),
+    /// Send a [`Event::Mark`] so long from now.
+    Arm(Mark, Duration),
+    /// Say what was left behind on purpose.
+    SayLeft,
+    /// Say which processes SIGKILL did not end.
+    SayUnkillable,
+    /// End, and account for the command with this.
+    Exit(Ending),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Phase {
+    /// The command runs and nobody asked it to stop.
+    Running,
+    /// The command was asked and has not ended.
+    Stopping,
+    /// The command has ended; the rest may take as long as it likes.
+    Lingering,
+    /// The command has ended and the rest was asked.
+    Sweeping,
+    /// The grace period is over.
+    Killing,
+    /// `Action::Exit` was given.
+    Done,
+}
+
+/// The state of one run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Lifecycle {
+    rules: Rules,
+    phase: Phase,
+    /// How the command ended; `None` while its pid is ours to signal.
+    ending: Option<Ending>,
+    /// Whether the command is stopped (SIGSTOP and its like).
+    stopped: bool,
+    /// When to kill again.
+    kill_again: Duration,
+}
+
+impl Lifecycle {
+    /// A lifecycle whose command has just been started.
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            phase: Phase::Running,
+            ending: None,
+            stopped: false,
+            kill_again: FIRST_KILL_AGAIN,
+        }
+    }
+
+    /// Takes an event in and says what to do about it.
+    #[must_use = "the actions are what the event leads to"]
+    pub(crate) fn on(&mut self, event: Event) -> Vec<Action> {
+        if self.phase == Phase::Done {
+            return Vec::new();
+        }
+        match event {
+            Event::Signal(received) => self.on_signal(received),
+            Event::CommandEnded(ending) => {
+                self.ending = Some(ending);
+                Vec::new()
+            }
+            Event::CommandStopped => {
+                self.stopped = true;
+                // What is asked to stop must be able to run.
+                if self.phase == Phase::Stopping {
+                    vec![Action::Resume]
+                } else {
+                    Vec::new()
+                }
+            }
+            Event::CommandContinued => {
+                self.stopped = false;
+                Vec::new()
+            }
+            Event::SomeLeft => self.on_some_left(),
+            Event::NothingLeft => match self.ending {
+                Some(ending) => self.exit(ending),
+                // Only a child that is not reaped can leave this unanswered.
+                None => Vec::new(),
+            },
+            Event::Mark(mark) => self.on_mark(mark),
+        }
+    }
+
+    fn on_signal(&mut self, received: Received) -> Vec<Action> {
+        // Our own write to a closed pipe or past a file size limit: nobody
+        // sent it to the command.
+        if received.pid == self.rules.own_pid
+            && [Signal::PIPE, Signal::XFSZ].contains(&received.signal)
+        {
+            return Vec::new();
+        }
+        let Some(signal) = self.rewritten(received.signal) else {
+            return Vec::new();
+        };
+        let stop = self.rules.stop_on.contains(received.signal);
+        let forward = Action::Forward {
+            received: Received { signal, ..received },
+            stop,
+        };
+        match self.phase {
+            Phase::Running if stop => {
+                let mut actions = vec![Action::SayStopping(received)];
+                actions.extend(self.start_stopping(forward));
+                actions
+            }
+            Phase::Running | Phase::Stopping => vec![forward],
+            Phase::Lingering if stop => {
+                let mut actions = vec![Action::SayStopping(received)];
+                actions.extend(self.start_sweeping());
+                actions
+            }
+            // The command has ended, or is about to by SIGKILL.
+            Phase::Lingering | Phase::Sweeping | Phase::Killing | Phase::Done => Vec::new(),
+        }
+    }
+
+    /// The command runs: asks it to stop.
+    fn start_stopping(&mut self, forward: Action) -> Vec<Action> {
+        let deadline = match self.rules.grace {
+            Grace::For(Duration::ZERO) => return self.start_killing(),
+            Grace::For(grace) => Some(grace),
+            Grace::Infinite => None,
+        };
+        self.phase = Phase::Stopping;
+        let mut actions = vec![forward];
+        if self.stopped {
+            actions.push(Action::Resume);
+        }
+        if let Some(grace) = deadline {
+            // With `leave` the rest is not ours to ask.
+            if self.rules.leftovers != Leftovers::Leave {
+                actions.push(Action::Arm(Mark::AskRest, grace / 4 * 3));
+            }
+            actions.push(Action::Arm(Mark::GraceOver, grace));
+        }
+        actions
+    }
+
+    fn on_some_left(&mut self) -> Vec<Action> {
+        let Some(ending) = self.ending else {
+            return Vec::new();
+        };
+        match (self.phase, self.rules.leftovers) {
+            (Phase::Running | Phase::Stopping | Phase::Killing, Leftovers::Leave) => {
+                self.leave(ending)
+            }
+            (Phase::Running, Leftovers::Auto) if !self.rules.pid1 => self.leave(ending),
+            (Phase::Running, Leftovers::Wait) => {
+                self.phase = Phase::Lingering;
+                Vec::new()
+            }
+            (Phase::Running, Leftovers::Auto | Leftovers::Stop) => self.start_sweeping(),
+            (Phase::Stopping, _) => {
+                // The deadline that the stop request set stays.
+                self.phase = Phase::Sweeping;
+                vec![Action::AskRest]
+            }
+            (Phase::Lingering | Phase::Sweeping | Phase::Killing | Phase::Done, _) => Vec::new(),
+        }
+    }
+
+    fn on_mark(&mut self, mark: Mark) -> Vec<Action> {
+        match (mark, self.phase) {
+            (Mark::AskRest, Phase::Stopping) => vec![Action::AskRest],
+            (Mark::GraceOver, Phase::Stopping | Phase::Sweeping) => self.start_killing(),
+            (Mark::KillAgain, Phase::Killing) => self.kill(),
+            (Mark::KillOver, Phase::Killing) => {
+                let mut actions = vec![Action::SayUnkillable];
+                // SIGKILL is what will end the command when it can end.
+                actions
+                    .extend(self.exit(self.ending.unwrap_or(Ending::Killed(Signal::KILL, false))));
+                actions
+            }
+            // A mark that the course of events has overtaken.
+            _ => Vec::new(),
+        }
+    }
+
+    /// The command has ended: asks what is left, with a grace period of its
+    /// own.
+    fn start_sweeping(&mut self) -> Vec<Action> {
+        match self.rules.grace {
+            Grace::For(Duration::ZERO) => self.start_killing(),
+            Grace::For(grace) => {
+                self.phase = Phase::Sweeping;
+                vec![Action::AskRest, Action::Arm(Mark::GraceOver, grace)]
+            }
+            Grace::Infinite => {
+                self.phase = Phase::Sweeping;
+                vec![Action::AskRest]
+            }
+        }
+    }
+
+    fn start_killing(&mut self) -> Vec<Action> {
+        self.phase = Phase::Killing;
+        let mut actions = vec![Action::SayGraceOver];
+        actions.extend(self.kill());
+        actions.push(Action::Arm(Mark::KillOver, KILL_WAIT));
+        actions
+    }
+
+    fn kill(&mut self) -> Vec<Action> {
+        let scope = match (self.rules.leftovers, self.ending) {
+            (Leftovers::Leave, None) => Scope::Command,
+            (Leftovers::Leave, Some(_)) => return Vec::new(),
+            _ => Scope::Everything,
+        };
+        let again = self.kill_again;
+        self.kill_again = again.saturating_mul(2);
+        vec![Action::Kill(scope), Action::Arm(Mark::KillAgain, again)]
+    }
+
+    fn leave(&mut self, ending: Ending) -> Vec<Action> {
+        let mut actions = vec![Action::SayLeft];
+        actions.extend(self.exit(ending));
+        actions
+    }
+
+    fn exit(&mut self, ending: Ending) -> Vec<Action> {
+        self.phase = Phase::Done;
+        vec![Action::Exit(ending)]
+    }
+
+    fn rewritten(&self, signal: Signal) -> Option<Signal> {
+        match self.rules.rewrite.iter().find(|(from, _)| *from == signal) {
+            Some((_, to)) => *to,
+            None => Some(signal),
+        }
+    }
+}

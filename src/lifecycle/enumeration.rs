@@ -1,0 +1,390 @@
+//! Every sequence of events to a depth, under every set of rules that makes a
+//! difference, against the invariants that `docs/design.md` names. The events
+//! are those that the contract of the lifecycle allows: [`World`] knows what
+//! can come next.
+//!
+//! Where two sequences lead to the same lifecycle and the same notes about it,
+//! what follows is walked once and counted for both.
+
+use std::collections::HashMap;
+
+use super::*;
+
+/// The longest course without repetition has eight events: stop, ask the rest,
+/// command ended, some left, grace over, kill again, some left, kill over.
+/// This leaves room for others in between.
+const DEPTH: usize = 14;
+
+const OWN_PID: i32 = 500;
+const GRACE: Duration = Duration::from_secs(8);
+
+/// Ordinary endings, told apart from the one that `KillOver` makes up.
+const ENDINGS: [Ending; 2] = [Ending::Exited(3), Ending::Killed(Signal::TERM, false)];
+
+fn from(signal: Signal, pid: i32) -> Received {
+    Received {
+        signal,
+        code: 0,
+        pid,
+        uid: 0,
+        value: 0,
+    }
+}
+
+/// TERM is forwarded as USR2, HUP is a stop request that is swallowed, USR1
+/// is neither, and PIPE is our own.
+fn signals() -> [Received; 4] {
+    [
+        from(Signal::TERM, 1),
+        from(Signal::HUP, 1),
+        from(Signal::USR1, 1),
+        from(Signal::PIPE, OWN_PID),
+    ]
+}
+
+fn rules(grace: Grace, leftovers: Leftovers, pid1: bool) -> Rules {
+    let mut stop_on = SignalSet::EMPTY;
+    stop_on.insert(Signal::TERM);
+    stop_on.insert(Signal::HUP);
+    Rules {
+        stop_on,
+        rewrite: vec![(Signal::TERM, Some(Signal::USR2)), (Signal::HUP, None)],
+        grace,
+        leftovers,
+        pid1,
+        own_pid: OWN_PID,
+    }
+}
+
+/// What has happened on one path, as an onlooker would note it down.
+#[expect(clippy::struct_excessive_bools, reason = "notes, each of one fact")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct World {
+    rules: Rules,
+    armed: Vec<Mark>,
+    command_alive: bool,
+    command_ending: Option<Ending>,
+    /// The command has just been reaped: the round must be closed next.
+    round_open: bool,
+    stop_requested: bool,
+    command_asked: bool,
+    asked_while_alive: u32,
+    asked_after: u32,
+    grace_armed: u32,
+    grace_over: bool,
+    killed: bool,
+    exited: bool,
+}
+
+impl World {
+    fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            armed: Vec::new(),
+            command_alive: true,
+            command_ending: None,
+            round_open: false,
+            stop_requested: false,
+            command_asked: false,
+            asked_while_alive: 0,
+            asked_after: 0,
+            grace_armed: 0,
+            grace_over: false,
+            killed: false,
+            exited: false,
+        }
+    }
+
+    fn possible(&self) -> Vec<Event> {
+        if self.exited {
+            return Vec::new();
+        }
+        if self.round_open {
+            return vec![Event::SomeLeft, Event::NothingLeft];
+        }
+        let mut events: Vec<Event> = signals().map(Event::Signal).to_vec();
+        events.push(Event::SomeLeft);
+        if self.command_alive {
+            events.extend([Event::CommandStopped, Event::CommandContinued]);
+            events.extend(ENDINGS.map(Event::CommandEnded));
+        } else {
+            events.push(Event::NothingLeft);
+        }
+        // Marks are reached in the order of their times. Only KillAgain and
+        // KillOver can be armed in an order that is not that of the enum.
+        events.extend(self.armed.iter().min().map(|mark| Event::Mark(*mark)));
+        events
+    }
+
+    /// Holds the actions of one event against the invariants.
+    fn observe(&mut self, event: Event, actions: &[Action]) {
+        self.note(event);
+        self.check_forwards(event, actions);
+        for action in actions {
+            assert!(!self.exited, "an action after the end");
+            self.check(event, action);
+        }
+        self.check_end_in_sight(event);
+    }
+
+    fn no_grace(&self) -> bool {
+        self.rules.grace == Grace::For(Duration::ZERO)
+    }
+
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::CommandEnded(ending) => {
+                self.command_alive = false;
+                self.command_ending = Some(ending);
+                self.round_open = true;
+            }
+            Event::SomeLeft | Event::NothingLeft => self.round_open = false,
+            Event::Mark(mark) => {
+                self.armed.retain(|armed| *armed != mark);
+                self.grace_over |= mark == Mark::GraceOver;
+            }
+            _ => {}
+        }
+    }
+
+    /// Each signal leads to at most one forward, and none is lost.
+    fn check_forwards(&self, event: Event, actions: &[Action]) {
+        let forwards: Vec<Received> = actions
+            .iter()
+            .filter_map(|action| match action {
+                Action::Forward { received, .. } => Some(*received),
+                _ => None,
+            })
+            .collect();
+        match event {
+            Event::Signal(received) => {
+                assert!(forwards.len() <= 1, "a signal was forwarded twice");
+                let expected = match received.signal {
+                    Signal::TERM => Some(Signal::USR2),
+                    Signal::USR1 => Some(Signal::USR1),
+                    _ => None,
+                };
+                if let Some(forwarded) = forwards.first() {
+                    assert_eq!(
+                        Some(forwarded.signal),
+                        expected,
+                        "forwarded after rewriting"
+                    );
+                } else if self.command_alive && !self.killed && !self.no_grace() {
+                    assert_eq!(expected, None, "a signal was lost");
+                }
+            }
+            _ => assert!(forwards.is_empty(), "a forward without a signal"),
+        }
+    }
+
+    fn check(&mut self, event: Event, action: &Action) {
+        let no_grace = self.no_grace();
+        match action {
+            Action::SayStopping(received) => {
+                assert_eq!(
+                    received.signal,
+                    Signal::TERM,
+                    "only TERM is a stop request here"
+                );
+                assert!(
+                    !self.stop_requested,
+                    "only the first stop request starts it"
+                );
+                self.stop_requested = true;
+            }
+            Action::Forward { stop, .. } => {
+                assert!(self.command_alive, "a reaped pid was signalled");
+                self.command_asked |= stop;
+            }
+            Action::Resume => assert!(self.command_alive, "a reaped pid was resumed"),
+            Action::AskRest => {
+                assert_ne!(
+                    self.rules.leftovers,
+                    Leftovers::Leave,
+                    "left means not asked"
+                );
+                if self.command_alive {
+                    assert!(self.stop_requested, "asked without a stop request");
+                    self.asked_while_alive += 1;
+                } else {
+                    self.asked_after += 1;
+                }
+                assert!(
+                    self.asked_while_alive <= 1 && self.asked_after <= 1,
+                    "asked twice"
+                );
+            }
+            Action::SayGraceOver => assert!(!self.killed, "said before it is done"),
+            Action::Kill(scope) => {
+                assert!(self.grace_over || no_grace, "SIGKILL before the deadline");
+                assert_ne!(self.rules.grace, Grace::Infinite, "infinity means never");
+                if self.command_alive && !no_grace {
+                    assert!(self.command_asked, "the command was killed, not asked");
+                }
+                match scope {
+                    Scope::Command => assert!(self.command_alive, "a reaped pid was killed"),
+                    Scope::Everything => assert!(
+                        no_grace || self.asked_while_alive + self.asked_after > 0,
+                        "the rest was killed, not asked"
+                    ),
+                }
+                self.killed = true;
+            }
+            Action::Arm(mark, after) => {
+                self.armed.retain(|armed| armed != mark);
+                self.armed.push(*mark);
+                match mark {
+                    Mark::AskRest => assert_eq!(*after, GRACE / 4 * 3),
+                    Mark::GraceOver => {
+                        assert_eq!(*after, GRACE);
+                        self.grace_armed += 1;
+                        assert_eq!(self.grace_armed, 1, "the grace period was restarted");
+                    }
+                    Mark::KillAgain => assert!(!after.is_zero(), "killing must not spin"),
+                    Mark::KillOver => assert_eq!(*after, Duration::from_secs(1)),
+                }
+            }
+            Action::SayLeft => assert!(
+                self.rules.leftovers == Leftovers::Leave
+                    || self.rules.leftovers == Leftovers::Auto
+                        && !self.rules.pid1
+                        && !self.stop_requested,
+                "left what was to be stopped"
+            ),
+            Action::SayUnkillable => assert_eq!(event, Event::Mark(Mark::KillOver)),
+            Action::Exit(ending) => {
+                let made_up = Ending::Killed(Signal::KILL, false);
+                let command = self.command_ending.unwrap_or_else(|| {
+                    assert_eq!(
+                        event,
+                        Event::Mark(Mark::KillOver),
+                        "ended before the command"
+                    );
+                    made_up
+                });
+                assert_eq!(*ending, command, "the exit status is the command's");
+                self.exited = true;
+            }
+        }
+    }
+
+    /// What must hold between events: the end is always in sight.
+    fn check_end_in_sight(&self, event: Event) {
+        if event == Event::NothingLeft && !self.command_alive {
+            assert!(self.exited, "ends at once when nothing is left");
+        }
+        if event == Event::Mark(Mark::KillOver) {
+            assert!(self.exited, "ends when SIGKILL has had its time");
+        }
+        if self.exited {
+            return;
+        }
+        let finite = self.rules.grace != Grace::Infinite;
+        let sweeping = self.asked_after > 0;
+        if finite && (self.stop_requested || sweeping) {
+            let next = if self.killed {
+                Mark::KillOver
+            } else {
+                Mark::GraceOver
+            };
+            assert!(self.armed.contains(&next), "a stop without an end in sight");
+        }
+        if event == Event::Mark(Mark::GraceOver) {
+            assert!(self.killed, "the deadline passed and nothing was killed");
+        }
+    }
+}
+
+/// How many sequences of at most so many events there are from a state.
+type Counted = HashMap<(Lifecycle, World, usize), u64>;
+
+fn walk(lifecycle: &Lifecycle, world: &World, path: &mut Vec<Event>, counted: &mut Counted) -> u64 {
+    let left = DEPTH - path.len();
+    if left == 0 {
+        return 0;
+    }
+    let key = (lifecycle.clone(), world.clone(), left);
+    if let Some(sequences) = counted.get(&key) {
+        return *sequences;
+    }
+    let mut sequences = 0;
+    for event in world.possible() {
+        path.push(event);
+        let (mut lifecycle, mut world) = (lifecycle.clone(), world.clone());
+        let actions = lifecycle.on(event);
+        let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            world.observe(event, &actions);
+        }));
+        assert!(
+            checked.is_ok(),
+            "after {path:?}\nwith {:?}\nwhich gave {actions:?}",
+            world.rules
+        );
+        sequences += 1 + walk(&lifecycle, &world, path, counted);
+        path.pop();
+    }
+    counted.insert(key, sequences);
+    sequences
+}
+
+fn all_rules() -> Vec<Rules> {
+    let graces = [
+        Grace::For(GRACE),
+        Grace::For(Duration::ZERO),
+        Grace::Infinite,
+    ];
+    let leftovers = [
+        Leftovers::Auto,
+        Leftovers::Stop,
+        Leftovers::Wait,
+        Leftovers::Leave,
+    ];
+    let mut all = Vec::new();
+    for grace in graces {
+        for leftovers in leftovers {
+            for pid1 in [true, false] {
+                all.push(rules(grace, leftovers, pid1));
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn every_sequence_of_events_keeps_the_invariants() {
+    let mut sequences = 0;
+    for rules in all_rules() {
+        let world = World::new(rules.clone());
+        let lifecycle = Lifecycle::new(rules);
+        sequences += walk(&lifecycle, &world, &mut Vec::new(), &mut Counted::new());
+    }
+    // A walk that stops early would pass unseen.
+    assert!(sequences > 1_000_000_000, "only {sequences} sequences");
+}
+
+#[test]
+fn nothing_is_done_after_the_end() {
+    for rules in all_rules() {
+        let mut lifecycle = Lifecycle::new(rules.clone());
+        let _ = lifecycle.on(Event::CommandEnded(ENDINGS[0]));
+        assert_eq!(
+            lifecycle.on(Event::NothingLeft),
+            [Action::Exit(ENDINGS[0])],
+            "{rules:?}"
+        );
+        let marks = [
+            Mark::AskRest,
+            Mark::GraceOver,
+            Mark::KillAgain,
+            Mark::KillOver,
+        ];
+        let late = signals()
+            .map(Event::Signal)
+            .into_iter()
+            .chain(marks.map(Event::Mark));
+        for event in late.chain([Event::SomeLeft, Event::NothingLeft, Event::CommandStopped]) {
+            assert_eq!(lifecycle.on(event), [], "{event:?} after the end");
+        }
+    }
+}

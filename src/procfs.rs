@@ -1,0 +1,288 @@
+//! What /proc says of processes (proc(5)). Reading may fail at any moment, for
+//! a process ends when it likes and /proc may be missing, hidden or another
+//! namespace's: every answer is an `Option`, and names are bytes that anyone
+//! may have chosen.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read;
+
+/// A process that no reuse of its pid can be mistaken for: within one clock
+/// tick the kernel would have to go once around all pids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Identity {
+    /// Its process id.
+    pub(crate) pid: i32,
+    /// When it started, in clock ticks since the system did.
+    pub(crate) start: u64,
+}
+
+/// What /proc/PID/stat says, as far as it is needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    /// The name, as the process or whoever executed it chose it.
+    pub(crate) name: Vec<u8>,
+    /// One letter: R, S, D, Z, T, t, X, I.
+    pub(crate) state: u8,
+    /// The parent's process id.
+    pub(crate) parent: i32,
+    /// The process group.
+    pub(crate) group: i32,
+    /// When it started, in clock ticks since the system did.
+    pub(crate) start: u64,
+}
+
+/// Reads /proc/PID/stat.
+pub(crate) fn stat(pid: i32) -> Option<Stat> {
+    parse_stat(&read(&format!("/proc/{pid}/stat"))?)
+}
+
+/// The name stands in parentheses and may hold any byte, parentheses too: it
+/// ends at the last one.
+fn parse_stat(bytes: &[u8]) -> Option<Stat> {
+    let open = bytes.iter().position(|b| *b == b'(')?;
+    let close = bytes.iter().rposition(|b| *b == b')')?;
+    let name = bytes.get(open + 1..close)?.to_vec();
+    let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    // Field numbers as in proc(5): state is the 3rd, starttime the 22nd.
+    let state = *fields.next()?.as_bytes().first()?;
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    let start = fields.nth(16)?.parse().ok()?;
+    Some(Stat {
+        name,
+        state,
+        parent,
+        group,
+        start,
+    })
+}
+
+/// Whether /proc is there and shows our own PID namespace: in another's the
+/// numbers mean other processes.
+pub(crate) fn is_ours(own_pid: i32) -> bool {
+    read("/proc/self/status").is_some_and(|status| names_only(&status, own_pid))
+}
+
+/// `NSpid` lists our pid in the namespace of that /proc and in each below it
+/// down to our own: one number means that they are the same. Before Linux 4.1
+/// there is no such line, and `Pid` has to do.
+fn names_only(status: &[u8], own_pid: i32) -> bool {
+    let field = |key: &[u8]| {
+        let line = status
+            .split(|b| *b == b'\n')
+            .find_map(|line| line.strip_prefix(key))?;
+        std::str::from_utf8(line).ok()
+    };
+    let Some(pids) = field(b"NSpid:").or_else(|| field(b"Pid:")) else {
+        return false;
+    };
+    let mut pids = pids.split_ascii_whitespace().map(str::parse);
+    pids.next() == Some(Ok(own_pid)) && pids.next().is_none()
+}
+
+/// Every process that /proc lists.
+pub(crate) fn all_pids() -> Option<Vec<i32>> {
+    let entries = fs::read_dir("/proc").ok()?;
+    Some(
+        entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .collect(),
+    )
+}
+
+/// The processes below `root`, itself not among them.
+///
+/// The listing is not atomic: what is forked or handed on while it is made can
+/// be missing. `None` where /proc does not tell.
+pub(crate) fn descendants(root: i32) -> Option<Vec<i32>> {
+    let mut found = BTreeSet::new();
+    let mut to_visit = vec![root];
+    while let Some(pid) = to_visit.pop() {
+        match children(pid) {
+            Children::Are(children) => {
+                to_visit.extend(children.into_iter().filter(|child| found.insert(*child)));
+            }
+            Children::Gone => {}
+            Children::NotTold => return descendants_by_parent(root),
+        }
+    }
+    Some(found.into_iter().collect())
+}
+
+enum Children {
+    Are(Vec<i32>),
+    /// The process is not there any more.
+    Gone,
+    /// This kernel has no such file (`CONFIG_PROC_CHILDREN`).
+    NotTold,
+}
+
+/// The children of every thread of a process: each is listed with the thread
+/// that forked it.
+fn children(pid: i32) -> Children {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Children::Gone;
+    };
+    let mut children = Vec::new();
+    for thread in threads.flatten() {
+        let path = thread.path();
+        match fs::read(path.join("children")) {
+            Ok(bytes) => children.extend(parse_pids(&bytes)),
+            // The thread has ended meanwhile, or there is no such file.
+            Err(_) if path.join("stat").exists() => return Children::NotTold,
+            Err(_) => {}
+        }
+    }
+    Children::Are(children)
+}
+
+fn parse_pids(bytes: &[u8]) -> Vec<i32> {
+    bytes
+        .split(u8::is_ascii_whitespace)
+        .filter_map(|word| std::str::from_utf8(word).ok()?.parse().ok())
+        .collect()
+}
+
+/// The same by looking at the parent of every process there is.
+fn descendants_by_parent(root: i32) -> Option<Vec<i32>> {
+    let parents = all_pids()?
+        .into_iter()
+        .filter_map(|pid| Some((pid, stat(pid)?.parent)));
+    Some(below(root, &parents.collect::<Vec<_>>()))
+}
+
+/// The pids below `root` in a list of pids with their parents.
+fn below(root: i32, parents: &[(i32, i32)]) -> Vec<i32> {
+    let mut children = std::collections::BTreeMap::<i32, Vec<i32>>::new();
+    for (pid, parent) in parents {
+        children.entry(*parent).or_default().push(*pid);
+    }
+    let mut found = Vec::new();
+    let mut to_visit = vec![root];
+    while let Some(pid) = to_visit.pop() {
+        // Removed, so that a list that makes no tree ends as well.
+        for child in children.remove(&pid).unwrap_or_default() {
+            found.push(child);
+            to_visit.push(child);
+        }
+    }
+    found
+}
+
+fn read(path: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(512);
+    fs::File::open(path).ok()?.read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn line(name: &[u8]) -> Vec<u8> {
+        let mut line = b"42 (".to_vec();
+        line.extend_from_slice(name);
+        line.extend_from_slice(b") S 7 40 40 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 100 1\n");
+        line
+    }
+
+    #[test]
+    fn stat_is_read_whatever_the_name_holds() {
+        for name in [&b"sh"[..], b"", b"a b", b") R 1 1 1", b"((", b"x\ny\xff"] {
+            let stat = parse_stat(&line(name)).unwrap();
+            assert_eq!(
+                stat,
+                Stat {
+                    name: name.to_vec(),
+                    state: b'S',
+                    parent: 7,
+                    group: 40,
+                    start: 987_654
+                }
+            );
+        }
+    }
+
+    #[test]
+    fn our_own_stat_names_our_parent() {
+        let pid = crate::sys::process::own_pid();
+        assert_eq!(stat(pid).unwrap().parent, nix::unistd::getppid().as_raw());
+        assert!(is_ours(pid));
+    }
+
+    #[test]
+    fn another_namespaces_proc_is_not_ours() {
+        assert!(names_only(b"Name:\tx\nPid:\t5\nNSpid:\t5\n", 5));
+        assert!(!names_only(b"Pid:\t900\nNSpid:\t900\t1\n", 1));
+        assert!(
+            !names_only(b"Pid:\t1\nNSpid:\t1\t1\n", 1),
+            "the same number by chance"
+        );
+        assert!(names_only(b"Pid:\t5\n", 5), "before Linux 4.1");
+        assert!(!names_only(b"", 5));
+    }
+
+    #[test]
+    fn children_of_every_thread_and_their_children_are_found() {
+        // A thread that is not the main one forks a shell, which forks sleep.
+        let (told, pid) = std::sync::mpsc::channel();
+        let (done, end) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let mut child = std::process::Command::new("sh")
+                .args(["-c", "cat & wait"])
+                .stdin(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            told.send(i32::try_from(child.id()).unwrap()).unwrap();
+            let _ = end.recv();
+            child.kill().unwrap();
+            child.wait().unwrap();
+        });
+        let shell = pid.recv().unwrap();
+        let own = crate::sys::process::own_pid();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let grandchild = loop {
+            if let Some(pid) = descendants(shell).unwrap().first() {
+                break *pid;
+            }
+            assert!(
+                std::time::Instant::now() < deadline,
+                "the shell forked nothing"
+            );
+            std::thread::yield_now();
+        };
+        for found in [
+            descendants(own).unwrap(),
+            descendants_by_parent(own).unwrap(),
+        ] {
+            assert!(found.contains(&shell), "{shell} not in {found:?}");
+            assert!(found.contains(&grandchild), "{grandchild} not in {found:?}");
+            assert!(!found.contains(&own));
+        }
+        done.send(()).unwrap();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_list_that_makes_no_tree_ends() {
+        assert_eq!(below(1, &[(2, 1), (3, 2), (1, 3), (9, 9)]), [2, 3, 1]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_upsets_stat(name in proptest::collection::vec(any::<u8>(), 0..40)) {
+            prop_assert_eq!(parse_stat(&line(&name)).unwrap().name, name);
+        }
+
+        #[test]
+        fn no_bytes_upset_the_parsers(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse_stat(&bytes);
+            let _ = parse_pids(&bytes);
+            let _ = names_only(&bytes, 1);
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! What one run is to be like: plain values, checked. Pure.
+
+use std::ffi::CString;
+use std::time::Duration;
+
+use crate::lifecycle::{Grace, Leftovers};
+use crate::signal::{Signal, SignalSet};
+
+/// Everything that the command line and the environment can set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// The command and its arguments; never empty.
+    pub(crate) command: Vec<CString>,
+    /// The grace period.
+    pub(crate) grace: Grace,
+    /// Which signals are a stop request.
+    pub(crate) stop_on: SignalSet,
+    /// What happens to other processes when the command has ended.
+    pub(crate) leftovers: Leftovers,
+    /// Whom signals are forwarded to.
+    pub(crate) forward_to: ForwardTo,
+    /// What is forwarded in place of what; `None` swallows the signal.
+    pub(crate) rewrite: Vec<(Signal, Option<Signal>)>,
+    /// The signal that we want when our own parent ends.
+    pub(crate) parent_death: Option<Signal>,
+    /// Exit codes that become 0.
+    pub(crate) remap: Vec<u8>,
+    /// Whether to die of the signal that killed the command.
+    pub(crate) reraise: bool,
+    /// What is logged, as an `env_filter` directive.
+    pub(crate) log: String,
+    /// Whether each reaped orphan is worth a warning.
+    pub(crate) warn_on_reap: bool,
+    /// A word to add when the command is not found.
+    pub(crate) hint: Option<String>,
+}
+
+/// Whom signals are forwarded to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ForwardTo {
+    /// The command's process.
+    Command,
+    /// The command's process group.
+    Group,
+}
+
+/// Longer than any shutdown, and far from the end of any clock: 68 years.
+const LONGEST_GRACE: Duration = Duration::from_secs(i32::MAX as u64);
+
+/// Reads a grace period: `infinity`, a number of seconds (`10`, `0.5`), or
+/// numbers with units (`500ms`, `1m 30s`).
+pub(crate) fn parse_grace(text: &str) -> Result<Grace, String> {
+    if text == "infinity" {
+        return Ok(Grace::Infinite);
+    }
+    let bare = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let duration = if bare {
+        humantime::parse_duration(&format!("{text}s"))
+    } else {
+        humantime::parse_duration(text)
+    };
+    match duration {
+        Ok(duration) if duration <= LONGEST_GRACE => Ok(Grace::For(duration)),
+        Ok(_) => Err(format!("'{text}' is more than 68 years; say infinity")),
+        Err(_) => Err(format!(
+            "'{text}' is no duration; say for example 10, 500ms, 1m30s, 0 or infinity"
+        )),
+    }
+}
+
+/// Reads a signal that can be received and forwarded.
+fn parse_received(text: &str) -> Result<Signal, String> {
+    let signal = parse_signal(text)?;
+    match signal {
+        Signal::KILL | Signal::STOP => Err(format!("{signal} cannot be received by any process")),
+        Signal::CHLD => Err(format!("{signal} is how the end of children is heard of")),
+        signal => Ok(signal),
+    }
+}
+
+/// Reads a signal: a name, a number, RTMIN+n.
+pub(crate) fn parse_signal(text: &str) -> Result<Signal, String> {
+    Signal::parse(text).ok_or_else(|| {
+        format!("'{text}' is no signal; say for example TERM, SIGTERM, 15 or RTMIN+3")
+    })
+}
+
+/// Reads `FROM:TO`; a `TO` of 0 swallows the signal.
+pub(crate) fn parse_rewrite(text: &str) -> Result<(Signal, Option<Signal>), String> {
+    let Some((from, to)) = text.split_once(':') else {
+        return Err(format!(
+            "'{text}' is not FROM:TO; say for example TERM:QUIT or HUP:0"
+        ));
+    };
+    let from = parse_received(from)?;
+    let to = if to == "0" {
+        None
+    } else {
+        Some(parse_signal(to)?)
+    };
+    Ok((from, to))
+}
+
+/// Adds a rewriting to the others.
+pub(crate) fn add_rewrite(
+    rewrite: &mut Vec<(Signal, Option<Signal>)>,
+    (from, to): (Signal, Option<Signal>),
+) -> Result<(), String> {
+    match rewrite.iter().find(|(known, _)| *known == from) {
+        Some((_, known)) if *known != to => Err(format!("{from} is rewritten to two signals")),
+        Some(_) => Ok(()),
+        None => {
+            rewrite.push((from, to));
+            Ok(())
+        }
+    }
+}
+
+/// Reads one word of `--stop-on` into the set and into those named.
+pub(crate) fn add_stop_on(
+    set: &mut SignalSet,
+    named: &mut SignalSet,
+    text: &str,
+) -> Result<(), String> {
+    if text == "none" {
+        *set = SignalSet::EMPTY;
+        *named = SignalSet::EMPTY;
+        return Ok(());
+    }
+    let signal = parse_received(text)?;
+    set.insert(signal);
+    named.insert(signal);
+    Ok(())
+}
+
+/// The signals that are a stop request unless something else is said.
+pub(crate) fn default_stop_on() -> SignalSet {
+    let mut set = SignalSet::EMPTY;
+    set.insert(Signal::TERM);
+    set.insert(Signal::INT);
+    set
+}
+
+/// Reads `--leftovers`.
+pub(crate) fn parse_leftovers(text: &str) -> Result<Leftovers, String> {
+    match text {
+        "auto" => Ok(Leftovers::Auto),
+        "stop" => Ok(Leftovers::Stop),
+        "wait" => Ok(Leftovers::Wait),
+        "leave" => Ok(Leftovers::Leave),
+        _ => Err(format!("'{text}' is none of auto, stop, wait, leave")),
+    }
+}
+
+/// Reads an exit code, 0 to 255.
+pub(crate) fn parse_code(text: &str) -> Result<u8, String> {
+    // `u8::from_str` would also take a plus sign.
+    match text.parse() {
+        Ok(code) if text.bytes().all(|b| b.is_ascii_digit()) => Ok(code),
+        _ => Err(format!(
+            "'{text}' is no exit code; say a number from 0 to 255"
+        )),
+    }
+}
+
+/// Reads a switch from an environment variable.
+pub(crate) fn parse_switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err(format!(
+            "'{text}' is neither 1, true, yes, on nor 0, false, no, off"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn grace_periods_are_read() {
+        for (text, milliseconds) in [
+            ("10", 10_000),
+            ("0", 0),
+            ("0.5", 500),
+            ("1.5s", 1_500),
+            ("1.5m", 90_000),
+            ("10s", 10_000),
+            ("500ms", 500),
+            ("1m30s", 90_000),
+            ("1m 30s", 90_000),
+            ("2min", 120_000),
+            ("0s", 0),
+            ("00", 0),
+            ("2147483647", 2_147_483_647_000),
+        ] {
+            let expected = Grace::For(Duration::from_millis(milliseconds));
+            assert_eq!(parse_grace(text), Ok(expected), "{text}");
+        }
+        assert_eq!(parse_grace("infinity"), Ok(Grace::Infinite));
+    }
+
+    #[test]
+    fn what_is_no_grace_period_is_refused() {
+        for text in [
+            "",
+            "-1",
+            "-1s",
+            "+1",
+            "abc",
+            "1x",
+            "NaN",
+            "nan",
+            "inf",
+            "Infinity",
+            ".",
+            "1.2.3",
+            "s",
+            "1e3",
+            "2147483648",
+            "99999999999999999999",
+            "99999999999999999999s",
+            "999999999999999y",
+            "18446744073709551615",
+            "ten",
+            "10 seconds!",
+            "0x10",
+        ] {
+            assert!(
+                parse_grace(text).is_err(),
+                "{text:?} gave {:?}",
+                parse_grace(text)
+            );
+        }
+    }
+
+    #[test]
+    fn rewritings_are_read() {
+        let quit = Signal::from_number(3);
+        assert_eq!(parse_rewrite("TERM:QUIT"), Ok((Signal::TERM, quit)));
+        assert_eq!(parse_rewrite("15:3"), Ok((Signal::TERM, quit)));
+        assert_eq!(parse_rewrite("SIGTERM:0"), Ok((Signal::TERM, None)));
+        for text in [
+            "",
+            ":",
+            "TERM",
+            "TERM:",
+            ":TERM",
+            "0:TERM",
+            "TERM:QUIT:INT",
+            "KILL:TERM",
+            "STOP:TERM",
+            "CHLD:TERM",
+            "TERM:00",
+            "TERM:65",
+        ] {
+            assert!(parse_rewrite(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn one_signal_cannot_become_two() {
+        let mut rewrite = Vec::new();
+        let to_int = (Signal::TERM, Some(Signal::INT));
+        assert_eq!(add_rewrite(&mut rewrite, to_int), Ok(()));
+        assert_eq!(
+            add_rewrite(&mut rewrite, to_int),
+            Ok(()),
+            "the same again is no harm"
+        );
+        assert_eq!(rewrite, [to_int]);
+        assert!(add_rewrite(&mut rewrite, (Signal::TERM, None)).is_err());
+    }
+
+    #[test]
+    fn stop_signals_add_up_and_none_clears() {
+        let mut set = default_stop_on();
+        let mut named = SignalSet::EMPTY;
+        add_stop_on(&mut set, &mut named, "RTMIN+3").unwrap();
+        assert!(set.contains(Signal::TERM) && set.contains(Signal::from_number(37).unwrap()));
+        add_stop_on(&mut set, &mut named, "none").unwrap();
+        assert_eq!((set, named), (SignalSet::EMPTY, SignalSet::EMPTY));
+        for text in ["KILL", "STOP", "CHLD", "NOPE", ""] {
+            assert!(add_stop_on(&mut set, &mut named, text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn codes_and_switches_are_read() {
+        assert_eq!(parse_code("143"), Ok(143));
+        for text in ["256", "-1", "+1", "", "x"] {
+            assert!(parse_code(text).is_err(), "{text:?}");
+        }
+        assert_eq!(parse_switch("Yes"), Ok(true));
+        assert_eq!(parse_switch("0"), Ok(false));
+        assert!(parse_switch("2").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_upsets_the_parsers(text in ".{0,20}") {
+            let _ = (parse_grace(&text), parse_rewrite(&text), parse_code(&text));
+        }
+    }
+}

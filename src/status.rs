@@ -1,0 +1,123 @@
+//! How a command ends, and the exit status that `supervise` makes of it. Pure.
+
+use crate::signal::Signal;
+
+/// Exit status: `supervise` itself failed before the command ran (bad usage
+/// included). 125 to 127 follow what env(1), timeout(1) and nohup(1) do.
+pub(crate) const FAILED: u8 = 125;
+/// Exit status: the command was found but could not be executed.
+pub(crate) const NOT_EXECUTABLE: u8 = 126;
+/// Exit status: the command was not found.
+pub(crate) const NOT_FOUND: u8 = 127;
+
+/// How a process ended (wait(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Ending {
+    /// It called exit(3) with this code.
+    Exited(u8),
+    /// A signal killed it; `true` where it left a core dump.
+    Killed(Signal, bool),
+}
+
+impl Ending {
+    /// The code as a shell would show it: 128+N for death by signal N.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Exited(code) => code,
+            // A signal number is at most 64, so that the sum fits.
+            Self::Killed(signal, _) => u8::try_from(128 + signal.number()).unwrap_or(u8::MAX),
+        }
+    }
+}
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exit status {code}"),
+            Self::Killed(signal, false) => write!(f, "{signal}"),
+            Self::Killed(signal, true) => write!(f, "{signal}, core dumped"),
+        }
+    }
+}
+
+/// What `supervise` does as its last act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LastAct {
+    /// Exit with this code.
+    Exit(u8),
+    /// Die of this signal, as the command did.
+    Die(Signal),
+}
+
+/// What is made of the command's end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StatusRules {
+    /// Codes that become 0; 128+N names death by signal N.
+    pub(crate) remap: Vec<u8>,
+    /// Whether to die of the signal that killed the command. Never as PID 1:
+    /// the kernel does not let it die of its own signal.
+    pub(crate) reraise: bool,
+}
+
+impl StatusRules {
+    /// The last act that follows from how the command ended.
+    pub(crate) fn last_act(&self, ending: Ending) -> LastAct {
+        let code = ending.code();
+        if self.remap.contains(&code) {
+            return LastAct::Exit(0);
+        }
+        match ending {
+            Ending::Killed(signal, _) if self.reraise => LastAct::Die(signal),
+            _ => LastAct::Exit(code),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERM: Ending = Ending::Killed(Signal::TERM, false);
+
+    fn rules(remap: &[u8], reraise: bool) -> StatusRules {
+        StatusRules {
+            remap: remap.to_vec(),
+            reraise,
+        }
+    }
+
+    #[test]
+    fn a_code_is_passed_on_and_a_signal_is_128_and_its_number() {
+        assert_eq!(
+            rules(&[], false).last_act(Ending::Exited(7)),
+            LastAct::Exit(7)
+        );
+        assert_eq!(rules(&[], false).last_act(TERM), LastAct::Exit(143));
+        let highest = Signal::from_number(64).unwrap();
+        assert_eq!(Ending::Killed(highest, true).code(), 192);
+    }
+
+    #[test]
+    fn with_reraise_it_dies_of_the_same_signal() {
+        assert_eq!(rules(&[], true).last_act(TERM), LastAct::Die(Signal::TERM));
+        assert_eq!(
+            rules(&[], true).last_act(Ending::Exited(143)),
+            LastAct::Exit(143)
+        );
+    }
+
+    #[test]
+    fn a_remapped_code_is_0_however_it_came_about() {
+        for reraise in [true, false] {
+            assert_eq!(rules(&[143], reraise).last_act(TERM), LastAct::Exit(0));
+            assert_eq!(
+                rules(&[143], reraise).last_act(Ending::Exited(143)),
+                LastAct::Exit(0)
+            );
+            assert_eq!(
+                rules(&[143], reraise).last_act(Ending::Exited(1)),
+                LastAct::Exit(1)
+            );
+        }
+    }
+}

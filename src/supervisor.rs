@@ -1,0 +1,362 @@
+//! The shell around the lifecycle: waits for the next event, asks it what to
+//! do, does it. The one loop, and the one clock.
+
+use std::time::{Duration, Instant};
+
+use log::{debug, error, info, warn};
+use nix::errno::Errno;
+
+use crate::leftovers::Leftovers;
+use crate::lifecycle::{Action, Event, Grace, Lifecycle, Mark, Rules, Scope};
+use crate::settings::{ForwardTo, Settings};
+use crate::signal::{Received, Signal};
+use crate::status::{self, LastAct, StatusRules};
+use crate::sys::signals::{self, Inherited, Target};
+use crate::sys::spawn::{Child, Setup, spawn};
+use crate::sys::wait::{self, Waited};
+use crate::sys::{descriptors, process};
+
+/// How many children are reaped before signals and the deadline are looked at
+/// again, so that a storm of them delays neither.
+const BATCH: usize = 64;
+
+/// Runs the command to its end and returns what is to be done last.
+pub(crate) fn run(settings: &Settings, inherited: Inherited) -> LastAct {
+    let own_pid = process::own_pid();
+    let pid1 = own_pid == 1;
+    let parent = nix::unistd::getppid().as_raw();
+
+    let subreaper = if pid1 {
+        Ok(())
+    } else {
+        nix::sys::prctl::set_child_subreaper(true)
+    };
+    if let Some(signal) = settings.parent_death
+        && let Err(errno) = process::die_with_parent(signal, parent)
+    {
+        error!(
+            "--parent-death-signal: cannot ask for {signal}: {}",
+            errno.desc()
+        );
+        return LastAct::Exit(status::FAILED);
+    }
+
+    let setup = Setup {
+        inherited,
+        parent_death: (!pid1).then_some(Signal::TERM),
+    };
+    let child = match spawn(&settings.command, setup) {
+        Ok(child) => child,
+        Err(errno) => {
+            error!(
+                "cannot start the command: fork: {}; {}",
+                errno.desc(),
+                fork_advice(errno)
+            );
+            return LastAct::Exit(status::FAILED);
+        }
+    };
+    // The command has what it needs of these; from here on nothing may end us
+    // but the end of the command and a stop.
+    descriptors::release_inherited();
+    if let Err(errno) = subreaper {
+        warn!(
+            "cannot adopt orphans ({}): those that leave their parent are not stopped",
+            errno.desc()
+        );
+    }
+    debug!("started pid {}", child.pid);
+
+    let rules = Rules {
+        stop_on: settings.stop_on,
+        rewrite: settings.rewrite.clone(),
+        grace: settings.grace,
+        leftovers: settings.leftovers,
+        pid1,
+        own_pid,
+    };
+    Supervisor {
+        settings,
+        status_rules: StatusRules {
+            remap: settings.remap.clone(),
+            reraise: settings.reraise && !pid1,
+        },
+        lifecycle: Lifecycle::new(rules),
+        command: Some(child.pid),
+        child,
+        leftovers: Leftovers::new(pid1),
+        marks: Marks::default(),
+        reaping: false,
+    }
+    .run()
+}
+
+fn fork_advice(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EAGAIN => "raise the limit on processes (ulimit -u, --pids-limit, TasksMax)",
+        Errno::ENOMEM => "give it more memory",
+        _ => "see fork(2)",
+    }
+}
+
+struct Supervisor<'a> {
+    settings: &'a Settings,
+    status_rules: StatusRules,
+    lifecycle: Lifecycle,
+    child: Child,
+    /// The command's pid, until it is reaped: then it is no longer ours.
+    command: Option<i32>,
+    leftovers: Leftovers,
+    marks: Marks,
+    /// Whether a SIGCHLD has come and not every child that ended is reaped.
+    reaping: bool,
+}
+
+impl Supervisor<'_> {
+    fn run(mut self) -> LastAct {
+        loop {
+            match self.turn() {
+                Ok(()) => {}
+                Err(last_act) => return last_act,
+            }
+        }
+    }
+
+    /// One turn of the loop; `Err` is the end of it.
+    fn turn(&mut self) -> Result<(), LastAct> {
+        let timeout = if self.reaping {
+            Some(Duration::ZERO)
+        } else {
+            self.marks.until_next()
+        };
+        match signals::wait(timeout) {
+            Ok(Some(received)) if received.signal == Signal::CHLD => self.reaping = true,
+            Ok(Some(received)) => {
+                debug!(
+                    "received {} from pid {} (uid {})",
+                    received.signal, received.pid, received.uid
+                );
+                self.feed(Event::Signal(received))?;
+            }
+            Ok(None) => {}
+            Err(errno) => {
+                // Without signals there is nothing that we can do for anyone.
+                error!("cannot wait for signals: rt_sigtimedwait: {}", errno.desc());
+                return Err(LastAct::Exit(status::FAILED));
+            }
+        }
+        if self.reaping {
+            self.reap()?;
+        }
+        if let Some(mark) = self.marks.due() {
+            // The command may have ended in the same moment: its own end, not
+            // ours to it, is what happened first.
+            if let Some(pid) = self.command {
+                match wait::one(pid) {
+                    Waited::Ended(_, ending) => {
+                        self.reaping = true;
+                        self.command_ended(ending)?;
+                        return self.feed(Event::SomeLeft);
+                    }
+                    waited => self.changed(waited)?,
+                }
+            }
+            self.marks.clear(mark);
+            self.feed(Event::Mark(mark))?;
+        }
+        Ok(())
+    }
+
+    /// Reaps a batch of children.
+    fn reap(&mut self) -> Result<(), LastAct> {
+        for _ in 0..BATCH {
+            match wait::any() {
+                Waited::Ended(pid, ending) if Some(pid) == self.command => {
+                    self.command_ended(ending)?;
+                }
+                Waited::Ended(pid, ending) => {
+                    if self.settings.warn_on_reap {
+                        warn!("reaped orphan pid {pid}: {ending}");
+                    } else {
+                        debug!("reaped orphan pid {pid}: {ending}");
+                    }
+                }
+                Waited::Nothing => {
+                    self.reaping = false;
+                    return self.feed(Event::SomeLeft);
+                }
+                Waited::NoChildren => {
+                    self.reaping = false;
+                    return self.feed(Event::NothingLeft);
+                }
+                waited => self.changed(waited)?,
+            }
+        }
+        self.feed(Event::SomeLeft)
+    }
+
+    fn command_ended(&mut self, ending: status::Ending) -> Result<(), LastAct> {
+        self.command = None;
+        if let Some(failure) = self.child.exec_error() {
+            let hint = match &self.settings.hint {
+                Some(hint) if failure.status == status::NOT_FOUND => format!(" ({hint})"),
+                _ => String::new(),
+            };
+            error!("{}{hint}", failure.text);
+            return Err(LastAct::Exit(failure.status));
+        }
+        info!("the command (pid {}) has ended: {ending}", self.child.pid);
+        self.feed(Event::CommandEnded(ending))
+    }
+
+    /// A child was stopped or resumed; only the command's state is of use.
+    fn changed(&mut self, waited: Waited) -> Result<(), LastAct> {
+        match waited {
+            Waited::Stopped(pid) if Some(pid) == self.command => self.feed(Event::CommandStopped),
+            Waited::Continued(pid) if Some(pid) == self.command => {
+                self.feed(Event::CommandContinued)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn feed(&mut self, event: Event) -> Result<(), LastAct> {
+        for action in self.lifecycle.on(event) {
+            self.perform(action)?;
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, action: Action) -> Result<(), LastAct> {
+        match action {
+            Action::SayStopping(received) => {
+                info!(
+                    "{} from pid {}: stopping, {}",
+                    received.signal,
+                    received.pid,
+                    grace_in_words(self.settings.grace)
+                );
+            }
+            Action::Forward { received, stop } => self.forward(&received, stop),
+            Action::Resume => {
+                if let Some(target) = self.target() {
+                    said(target, Signal::CONT, signals::kill(target, Signal::CONT));
+                }
+            }
+            Action::AskRest => self.leftovers.ask(self.command, self.child.pid),
+            Action::SayGraceOver => {
+                warn!(
+                    "sending SIGKILL: {} is over",
+                    grace_in_words(self.settings.grace)
+                );
+                self.leftovers.name(log::Level::Warn, "has not ended");
+            }
+            Action::Kill(Scope::Everything) => self.leftovers.kill(self.command, self.child.pid),
+            Action::Kill(Scope::Command) => {
+                if let Some(target) = self.target() {
+                    said(target, Signal::KILL, signals::kill(target, Signal::KILL));
+                }
+            }
+            Action::Arm(mark, after) => self.marks.set(mark, after),
+            Action::SayLeft => self.leftovers.name(log::Level::Info, "is left to itself"),
+            Action::SayUnkillable => {
+                self.leftovers.name(
+                    log::Level::Warn,
+                    "does not end by SIGKILL (not ours to kill, or waiting in the kernel): left behind",
+                );
+            }
+            Action::Exit(ending) => return Err(self.status_rules.last_act(ending)),
+        }
+        Ok(())
+    }
+
+    fn forward(&mut self, received: &Received, stop: bool) {
+        let Some(target) = self.target() else {
+            return;
+        };
+        if stop && let Target::Group(group) = target {
+            self.leftovers.note_group(group);
+        }
+        said(target, received.signal, signals::send_on(target, received));
+    }
+
+    /// Whom signals go to, while the command is there.
+    fn target(&self) -> Option<Target> {
+        let pid = self.command?;
+        Some(match self.settings.forward_to {
+            ForwardTo::Command => Target::Process(pid),
+            ForwardTo::Group => Target::Group(pid),
+        })
+    }
+}
+
+fn said(target: Target, signal: Signal, result: nix::Result<()>) {
+    match result {
+        Ok(()) => debug!("sent {signal} to {target}"),
+        // It has ended and is not reaped yet, or its group is empty.
+        Err(Errno::ESRCH) => debug!("{target} is gone: {signal} not sent"),
+        Err(Errno::EPERM) => {
+            warn!(
+                "may not send {signal} to {target}: it runs as another user; give supervise that user or CAP_KILL"
+            );
+        }
+        Err(errno) => warn!("cannot send {signal} to {target}: {}", errno.desc()),
+    }
+}
+
+fn grace_in_words(grace: Grace) -> String {
+    match grace {
+        Grace::For(grace) => format!("grace period of {}", humantime::format_duration(grace)),
+        Grace::Infinite => "no limit to the grace period".to_owned(),
+    }
+}
+
+/// When to wake up, by the monotonic clock: setting the time of day moves
+/// nothing. It runs on while `supervise` itself is stopped or frozen.
+#[derive(Debug, Default)]
+struct Marks(Vec<(Instant, Mark)>);
+
+impl Marks {
+    fn set(&mut self, mark: Mark, after: Duration) {
+        self.clear(mark);
+        // No clock goes that far: never reached.
+        if let Some(at) = Instant::now().checked_add(after) {
+            self.0.push((at, mark));
+        }
+    }
+
+    fn clear(&mut self, mark: Mark) {
+        self.0.retain(|(_, set)| *set != mark);
+    }
+
+    /// How long until the next; `None` where there is none.
+    fn until_next(&self) -> Option<Duration> {
+        let (next, _) = self.0.iter().min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    /// The first that is reached.
+    fn due(&self) -> Option<Mark> {
+        let (at, mark) = self.0.iter().min()?;
+        (*at <= Instant::now()).then_some(*mark)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_come_in_the_order_of_their_times() {
+        let mut marks = Marks::default();
+        assert_eq!((marks.due(), marks.until_next()), (None, None));
+        marks.set(Mark::KillOver, Duration::ZERO);
+        marks.set(Mark::GraceOver, Duration::from_secs(3600));
+        assert_eq!(marks.due(), Some(Mark::KillOver));
+        marks.clear(Mark::KillOver);
+        assert_eq!(marks.due(), None);
+        assert!(marks.until_next() > Some(Duration::from_secs(3000)));
+        marks.set(Mark::GraceOver, Duration::ZERO);
+        assert_eq!(marks.due(), Some(Mark::GraceOver));
+    }
+}

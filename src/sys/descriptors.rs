@@ -1,0 +1,110 @@
+//! Giving up what was inherited once the command has it.
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::sys::stat::Mode;
+
+use super::checked;
+
+/// Where `close_range(2)` is missing and /proc is too, descriptors are closed one
+/// by one up to this number: the usual hard limit, past which counting to the
+/// limit itself could take minutes.
+const LAST_RESORT: RawFd = 65_536;
+
+/// Lets go of the working directory and of every inherited descriptor but
+/// stderr, so that no mount is kept busy and no pipe is kept from its end.
+/// Descriptors 0 to 2 stay occupied: nothing that is opened later can land
+/// there and be taken for stdin, stdout or stderr.
+///
+/// Nothing here can fail in a way that matters to the command: what cannot be
+/// given up is kept.
+pub(crate) fn release_inherited() {
+    let _ = nix::unistd::chdir("/");
+    if let Some(null) = placeholder() {
+        replace(&null, 0);
+        replace(&null, 1);
+        if !is_open(2) {
+            replace(&null, 2);
+        }
+        // It may itself have landed on one of the three.
+        if null.as_raw_fd() <= 2 {
+            std::mem::forget(null);
+        }
+    }
+    close_from(3);
+}
+
+/// Something harmless to occupy a descriptor with: /dev/null, or in a root
+/// without devices the root directory, which can be neither read nor written.
+fn placeholder() -> Option<OwnedFd> {
+    open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
+        .or_else(|_| {
+            open(
+                "/",
+                OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+                Mode::empty(),
+            )
+        })
+        .ok()
+}
+
+fn replace(with: &OwnedFd, number: RawFd) {
+    if with.as_raw_fd() != number {
+        // SAFETY: takes plain integers; `number` is one of 0 to 2, which no
+        // Rust object of this program owns.
+        unsafe { libc::dup3(with.as_raw_fd(), number, libc::O_CLOEXEC) };
+    }
+}
+
+fn is_open(number: RawFd) -> bool {
+    // SAFETY: borrowed for this one call, which only asks whether it is open.
+    let fd = unsafe { BorrowedFd::borrow_raw(number) };
+    fcntl(fd, FcntlArg::F_GETFD) != Err(Errno::EBADF)
+}
+
+fn close_from(first: RawFd) {
+    // SAFETY: takes plain integers. No Rust object owns a descriptor at this
+    // point but those that are made after it.
+    let closed =
+        checked(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) });
+    if closed.is_ok() {
+        return;
+    }
+    for number in open_descriptors().unwrap_or_else(|| (first..LAST_RESORT).collect()) {
+        if number >= first {
+            // SAFETY: as above; one that is not open gives EBADF.
+            unsafe { libc::close(number) };
+        }
+    }
+}
+
+/// The open descriptors as /proc lists them, the listing's own among them.
+fn open_descriptors() -> Option<Vec<RawFd>> {
+    let entries = std::fs::read_dir("/proc/self/fd").ok()?;
+    // Collected first: to close one while reading would close the listing.
+    Some(
+        entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .collect(),
+    )
+}
+
+/// stderr, for as long as the program runs: [`release_inherited`] keeps it.
+pub(super) fn stderr() -> BorrowedFd<'static> {
+    // SAFETY: descriptor 2 is closed by nobody in this program. If it was
+    // inherited closed, calls on it give EBADF until a placeholder takes it.
+    unsafe { BorrowedFd::borrow_raw(2) }
+}
+
+/// Moves a descriptor above 2 where it has landed below, and keeps it from the
+/// command.
+pub(super) fn above_stdio(fd: OwnedFd) -> Option<OwnedFd> {
+    if fd.as_raw_fd() > 2 {
+        return Some(fd);
+    }
+    let moved = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(3)).ok()?;
+    // SAFETY: fcntl has just made this descriptor for us.
+    Some(unsafe { OwnedFd::from_raw_fd(moved) })
+}

@@ -1,0 +1,237 @@
+//! Executing the command: looked up as execvp(3) does, and when the kernel
+//! refuses, why.
+
+use std::convert::Infallible;
+use std::ffi::{CStr, CString, OsStr};
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::ptr;
+
+use nix::errno::Errno;
+
+use crate::executable::{Kind, OWN_MACHINE, SAMPLE, machine_name};
+use crate::status::{NOT_EXECUTABLE, NOT_FOUND};
+
+/// Where execvp(3) looks when PATH is not set.
+const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
+
+/// The shell that runs a script without a `#!` line, as execvp(3) has it.
+const SHELL: &CStr = c"/bin/sh";
+
+/// Why the command could not be executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ExecError {
+    /// 126 or 127.
+    pub(crate) status: u8,
+    /// One line, without the name of the program that says it.
+    pub(crate) text: String,
+}
+
+unsafe extern "C" {
+    /// The environment, as environ(7) has it.
+    static environ: *const *const libc::c_char;
+}
+
+/// Executes the command in place of this process. Returns only on failure.
+pub(crate) fn exec(arguments: &[CString]) -> ExecError {
+    let Some(name) = arguments.first() else {
+        return ExecError {
+            status: NOT_FOUND,
+            text: "no command".to_owned(),
+        };
+    };
+    let mut refused = None;
+    for path in candidates(name) {
+        match try_one(&path, arguments) {
+            // A PATH entry that does not lead anywhere: on to the next.
+            Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE | Errno::ENODEV | Errno::ETIMEDOUT
+                if !exists(&path) => {}
+            errno @ (Errno::EACCES | Errno::ENOENT) => {
+                refused.get_or_insert((path, errno));
+            }
+            errno => return explain(name, &path, errno),
+        }
+    }
+    match refused {
+        Some((path, errno)) => explain(name, &path, errno),
+        None => not_found(name),
+    }
+}
+
+/// The files that a name may stand for, in order.
+fn candidates(name: &CStr) -> Vec<CString> {
+    let name = name.to_bytes();
+    if name.is_empty() {
+        return Vec::new();
+    }
+    if name.contains(&b'/') {
+        return CString::new(name).into_iter().collect();
+    }
+    let path = std::env::var_os("PATH");
+    let path = path.as_deref().map_or(DEFAULT_PATH, OsStr::as_bytes);
+    path.split(|b| *b == b':')
+        .filter_map(|folder| {
+            // An empty entry is the working directory.
+            let folder = if folder.is_empty() { b"." } else { folder };
+            CString::new([folder, b"/", name].concat()).ok()
+        })
+        .collect()
+}
+
+fn try_one(path: &CStr, arguments: &[CString]) -> Errno {
+    let Err(errno) = execve(path, arguments.iter().map(CString::as_c_str));
+    // A text file without `#!` goes to the shell; a program for another
+    // machine does not, though execvp(3) would hand it over all the same.
+    if errno == Errno::ENOEXEC && kind_of(path) == Some(Kind::Text) {
+        let rest = arguments.iter().skip(1).map(CString::as_c_str);
+        let Err(_) = execve(SHELL, [SHELL, path].into_iter().chain(rest));
+    }
+    errno
+}
+
+/// `execve(2)` with the environment as it is.
+fn execve<'a>(path: &CStr, arguments: impl Iterator<Item = &'a CStr>) -> nix::Result<Infallible> {
+    let mut pointers: Vec<*const libc::c_char> = arguments.map(CStr::as_ptr).collect();
+    pointers.push(ptr::null());
+    // SAFETY: `path` and every element of `pointers` but the closing null are
+    // C strings that outlive the call; `environ` is only read here, and there
+    // is no other thread that could change it.
+    unsafe { libc::execve(path.as_ptr(), pointers.as_ptr(), environ) };
+    Err(Errno::last())
+}
+
+fn as_path(path: &CStr) -> &Path {
+    Path::new(OsStr::from_bytes(path.to_bytes()))
+}
+
+fn exists(path: &CStr) -> bool {
+    as_path(path).exists()
+}
+
+fn kind_of(path: &CStr) -> Option<Kind> {
+    let file = std::fs::File::open(as_path(path)).ok()?;
+    let mut sample = Vec::with_capacity(SAMPLE);
+    file.take(SAMPLE as u64).read_to_end(&mut sample).ok()?;
+    Some(Kind::of(&sample))
+}
+
+fn not_found(name: &CStr) -> ExecError {
+    let bytes = name.to_bytes();
+    let text = if bytes.is_empty() {
+        "the command is an empty word; name a program".to_owned()
+    } else if bytes.contains(&b'/') {
+        format!("cannot run {}: there is no such file", quoted(bytes))
+    } else {
+        format!(
+            "cannot run {}: not found in PATH; install it or give its full path",
+            quoted(bytes)
+        )
+    };
+    ExecError {
+        status: NOT_FOUND,
+        text,
+    }
+}
+
+fn explain(name: &CStr, path: &CStr, errno: Errno) -> ExecError {
+    // env(1), timeout(1) and the shells: 127 where execve says ENOENT.
+    let status = if errno == Errno::ENOENT {
+        NOT_FOUND
+    } else {
+        NOT_EXECUTABLE
+    };
+    let why = match errno {
+        Errno::ENOENT => missing_part(path),
+        Errno::EACCES => no_access(path),
+        Errno::ENOEXEC => wrong_format(path),
+        Errno::E2BIG => {
+            "its arguments and environment are too long for the kernel; shorten them".to_owned()
+        }
+        Errno::ETXTBSY => "it is open for writing; close it first".to_owned(),
+        Errno::ELOOP => "too many symbolic links on the way to it".to_owned(),
+        other => other.desc().to_owned(),
+    };
+    let shown = if name.to_bytes() == path.to_bytes() {
+        quoted(name.to_bytes())
+    } else {
+        format!("{} ({})", quoted(name.to_bytes()), quoted(path.to_bytes()))
+    };
+    ExecError {
+        status,
+        text: format!("cannot run {shown}: {why}"),
+    }
+}
+
+/// ENOENT though the file exists: what it needs to run does not.
+fn missing_part(path: &CStr) -> String {
+    match kind_of(path) {
+        Some(Kind::Script { interpreter }) if interpreter.ends_with(b"\r") => format!(
+            "its first line ends in a carriage return, so that its interpreter would be {}; \
+             convert its line ends from CRLF to LF",
+            quoted(&interpreter)
+        ),
+        Some(Kind::Script { interpreter }) => format!(
+            "its interpreter {} does not exist; correct its first line or install that",
+            quoted(&interpreter)
+        ),
+        Some(Kind::Elf {
+            loader: Some(loader),
+            ..
+        }) => format!(
+            "its loader {} does not exist; use a static build or an image with that C library",
+            quoted(&loader)
+        ),
+        _ => "something that it needs to run does not exist".to_owned(),
+    }
+}
+
+fn no_access(path: &CStr) -> String {
+    let Ok(meta) = as_path(path).metadata() else {
+        return "permission denied on the way to it".to_owned();
+    };
+    if meta.is_dir() {
+        return "it is a directory; name a program in it".to_owned();
+    }
+    if !meta.is_file() {
+        return "it is not a regular file".to_owned();
+    }
+    if meta.permissions().mode() & 0o111 == 0 {
+        return "it is not executable; chmod +x it".to_owned();
+    }
+    if let Some(Kind::Script { interpreter }) = kind_of(path) {
+        let interpreter_path = PathBuf::from(OsStr::from_bytes(&interpreter));
+        if interpreter_path
+            .metadata()
+            .is_ok_and(|meta| meta.permissions().mode() & 0o111 == 0)
+        {
+            return format!("its interpreter {} is not executable", quoted(&interpreter));
+        }
+    }
+    "permission denied; is it executable for this user, and its file system not mounted noexec?"
+        .to_owned()
+}
+
+fn wrong_format(path: &CStr) -> String {
+    match kind_of(path) {
+        Some(Kind::Elf { machine, .. }) if machine != OWN_MACHINE => format!(
+            "it is a program for {}, and this machine is {}; use one that was built for this",
+            machine_name(machine),
+            machine_name(OWN_MACHINE)
+        ),
+        Some(Kind::Elf { .. }) => "it is a damaged program file".to_owned(),
+        Some(Kind::Script { interpreter }) if interpreter.is_empty() => {
+            "its first line is #! without an interpreter".to_owned()
+        }
+        Some(Kind::Text) => {
+            "it has no #! line, and there is no /bin/sh to run it; give it one".to_owned()
+        }
+        _ => "it is neither a program for this machine nor a script".to_owned(),
+    }
+}
+
+/// A name in quotation marks, with what is not printable escaped.
+fn quoted(name: &[u8]) -> String {
+    format!("'{}'", String::from_utf8_lossy(name).escape_debug())
+}

@@ -1,0 +1,42 @@
+//! The system layer: every system call that the libraries do not offer in the
+//! form that is needed, and the only place with `unsafe` code besides the
+//! entry point in `main.rs`.
+//!
+//! What is here and not taken from `nix`, and why: `nix` cannot hold or send a
+//! realtime signal, its `waitpid` loses a child that dies of one, its full
+//! signal set is the C library's, which lacks 32 and 33, and its `fork` and
+//! `execve` are wrapped here with what must happen around them.
+#![expect(unsafe_code, reason = "the system layer, fenced off from the rest")]
+
+#[cfg(not(all(
+    target_os = "linux",
+    target_pointer_width = "64",
+    target_endian = "little"
+)))]
+compile_error!("supervise runs on 64-bit little-endian Linux only");
+// Signal numbers differ there, and signal sets are larger.
+#[cfg(any(
+    target_arch = "mips64",
+    target_arch = "mips64r6",
+    target_arch = "sparc64"
+))]
+compile_error!("supervise does not know the signal numbers of this architecture");
+
+pub(crate) mod descriptors;
+pub(crate) mod exec;
+pub(crate) mod process;
+pub(crate) mod signals;
+pub(crate) mod spawn;
+pub(crate) mod stderr;
+pub(crate) mod wait;
+
+use nix::errno::Errno;
+
+/// The result of a raw system call that returns -1 on failure.
+fn checked(result: libc::c_long) -> nix::Result<libc::c_long> {
+    if result == -1 {
+        Err(Errno::last())
+    } else {
+        Ok(result)
+    }
+}

@@ -1,0 +1,273 @@
+//! Signals: taken over at the start, waited for, sent, given back.
+
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use super::checked;
+use crate::signal::{Received, Signal};
+
+/// The kernel's own `sigset_t`: bit n-1 is signal n.
+type KernelSet = u64;
+
+const KERNEL_SET_SIZE: usize = size_of::<KernelSet>();
+static ALL: KernelSet = KernelSet::MAX;
+
+/// The kernel's `siginfo_t` where it is the same for every signal that one
+/// process sends another (sigaction(2)); the rest is padding here. `pid`,
+/// `uid` and `value` also carry whatever other layouts keep in their place.
+#[repr(C)]
+struct RawInfo {
+    signo: i32,
+    errno: i32,
+    code: i32,
+    pad: i32,
+    pid: i32,
+    uid: u32,
+    value: u64,
+    rest: [u64; 12],
+}
+
+const _: () = assert!(size_of::<RawInfo>() == size_of::<libc::siginfo_t>());
+
+/// What signal state was inherited, to be given to the command as it was.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inherited {
+    mask: KernelSet,
+    child_ignored: bool,
+}
+
+/// Blocks every signal and makes sure that children can be waited for.
+///
+/// To be called first of all: what arrives from then on waits until it is
+/// asked for. The raw call is used because the C library's "all signals"
+/// leaves out 32 and 33. As PID 1 a signal that is not blocked and has its
+/// default action is dropped by the kernel (`pid_namespaces(7)`).
+pub(crate) fn take_over() -> Inherited {
+    let mut mask: KernelSet = 0;
+    // SAFETY: both sets are live locals of the size that is passed along. The
+    // call fails only for arguments that these are not.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const ALL,
+            &raw mut mask,
+            KERNEL_SET_SIZE,
+        );
+    }
+    Inherited {
+        mask,
+        child_ignored: set_child_disposition(libc::SIG_DFL) == libc::SIG_IGN,
+    }
+}
+
+/// Gives the inherited state back to this process, to be called in the child
+/// just before it executes the command. What came in until then is delivered
+/// here.
+pub(crate) fn give_back(inherited: &Inherited) {
+    if inherited.child_ignored {
+        set_child_disposition(libc::SIG_IGN);
+    }
+    set_mask(inherited.mask);
+}
+
+/// Blocks every signal again, after [`give_back`] and a failed execve(2).
+pub(crate) fn block_all() {
+    set_mask(ALL);
+}
+
+/// Sets SIGCHLD's disposition and returns the one before. With SIGCHLD ignored
+/// the kernel reaps children itself and waitpid(2) never sees them.
+fn set_child_disposition(disposition: libc::sighandler_t) -> libc::sighandler_t {
+    // SAFETY: an all-zero `sigaction` is a valid one: default action, empty
+    // mask, no flags.
+    let mut new: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+    new.sa_sigaction = disposition;
+    // SAFETY: as above.
+    let mut old: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+    // SAFETY: both are live locals; no handler is installed. The call fails
+    // only for signals that cannot be caught.
+    unsafe { libc::sigaction(libc::SIGCHLD, &raw const new, &raw mut old) };
+    old.sa_sigaction
+}
+
+fn set_mask(mask: KernelSet) {
+    // SAFETY: the set is a live local of the size that is passed along.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const mask,
+            ptr::null_mut::<KernelSet>(),
+            KERNEL_SET_SIZE,
+        );
+    }
+}
+
+/// Waits for the next signal; `None` when the time is over or the wait was
+/// interrupted without one (a tracer, SIGSTOP and SIGCONT). Without a timeout
+/// it waits as long as it takes.
+///
+/// # Errors
+/// Whatever `rt_sigtimedwait(2)` says besides EAGAIN and EINTR: only a system
+/// call filter makes it fail.
+pub(crate) fn wait(timeout: Option<Duration>) -> nix::Result<Option<Received>> {
+    let mut info = MaybeUninit::<RawInfo>::zeroed();
+    let timeout = timeout.map(|timeout| libc::timespec {
+        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(timeout.subsec_nanos()),
+    });
+    // SAFETY: `ALL`, `info` and `timeout` live until the call returns; the
+    // kernel writes no more than a `siginfo_t`, and that `RawInfo` is as large
+    // as one is asserted above.
+    let result = checked(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigtimedwait,
+            &raw const ALL,
+            info.as_mut_ptr(),
+            timeout.as_ref().map_or(ptr::null(), ptr::from_ref),
+            KERNEL_SET_SIZE,
+        )
+    });
+    match result {
+        // SAFETY: zeroed before the call, and every bit pattern is a `RawInfo`.
+        Ok(_) => Ok(received(unsafe { info.assume_init_ref() })),
+        Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn received(info: &RawInfo) -> Option<Received> {
+    let signal = Signal::from_number(info.signo)?;
+    Some(Received {
+        signal,
+        code: info.code,
+        pid: info.pid,
+        uid: info.uid,
+        value: info.value,
+    })
+}
+
+fn raw_info(received: &Received) -> RawInfo {
+    RawInfo {
+        signo: received.signal.number(),
+        errno: 0,
+        code: received.code,
+        pad: 0,
+        pid: received.pid,
+        uid: received.uid,
+        value: received.value,
+        rest: [0; 12],
+    }
+}
+
+/// Whom a signal is for, as kill(2) knows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// One process.
+    Process(i32),
+    /// A process group.
+    Group(i32),
+    /// Every process of the namespace but PID 1 (to be used as PID 1 only).
+    Everyone,
+}
+
+/// Sends a signal by kill(2).
+///
+/// # Errors
+/// ESRCH: nobody there; EPERM: not allowed; see kill(2).
+pub(crate) fn kill(target: Target, signal: Signal) -> nix::Result<()> {
+    let pid = match target {
+        // kill(2) gives other meanings to 0, -1 and negative pids.
+        Target::Process(pid) | Target::Group(pid) if pid <= 0 => return Err(Errno::ESRCH),
+        Target::Process(pid) => pid,
+        Target::Group(pid) => -pid,
+        Target::Everyone => -1,
+    };
+    // SAFETY: takes plain integers.
+    checked(libc::c_long::from(unsafe {
+        libc::kill(pid, signal.number())
+    }))
+    .map(drop)
+}
+
+/// Sends a signal on with the value that it carried. To a group it needs Linux
+/// 6.9; where that or the value cannot be had it is sent by kill(2): the
+/// signal itself is what must not be lost.
+///
+/// # Errors
+/// As [`kill`].
+pub(crate) fn send_on(target: Target, received: &Received) -> nix::Result<()> {
+    if received.can_be_queued_on() {
+        let info = raw_info(received);
+        let result = match target {
+            Target::Process(pid) => queue(pid, &info),
+            Target::Group(pid) => queue_to_group(pid, &info),
+            Target::Everyone => Err(Errno::ENOTSUP),
+        };
+        // EAGAIN: RLIMIT_SIGPENDING is reached; EPERM and ENOSYS may be a
+        // system call filter's.
+        if result.is_ok() {
+            return Ok(());
+        }
+    }
+    kill(target, received.signal)
+}
+
+fn queue(pid: i32, info: &RawInfo) -> nix::Result<()> {
+    // SAFETY: `info` is a whole `siginfo_t` and outlives the call.
+    checked(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigqueueinfo,
+            pid,
+            info.signo,
+            ptr::from_ref(info),
+        )
+    })
+    .map(drop)
+}
+
+fn queue_to_group(leader: i32, info: &RawInfo) -> nix::Result<()> {
+    /// `PIDFD_SIGNAL_PROCESS_GROUP` of `linux/pidfd.h`.
+    const PROCESS_GROUP: libc::c_uint = 1 << 2;
+    let leader = super::process::PidFd::open(leader)?;
+    leader.send(info.signo, ptr::from_ref(info).cast(), PROCESS_GROUP)
+}
+
+/// Dies of `signal` by its default action, without a core dump of its own, and
+/// returns only if that signal does not end a process.
+pub(crate) fn die_of(signal: Signal) {
+    // RLIMIT_CORE does not stop a dump that core(5) pipes to a program. Should
+    // it fail, a core too many is no reason to lie about the signal.
+    let _ = nix::sys::prctl::set_dumpable(false);
+    let default = [0_u64; 8];
+    // SAFETY: zeros are SIG_DFL, no flags and an empty mask in the kernel's
+    // `struct sigaction` of every architecture, which is not larger than this;
+    // the C library's wrapper refuses 32 and 33. SIGKILL cannot be set, and
+    // need not be.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal.number(),
+            default.as_ptr(),
+            ptr::null_mut::<u64>(),
+            KERNEL_SET_SIZE,
+        );
+    }
+    if kill(Target::Process(super::process::own_pid()), signal).is_ok() {
+        set_mask(ALL & !(1 << (signal.number() - 1)));
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Process(pid) => write!(f, "pid {pid}"),
+            Self::Group(group) => write!(f, "process group {group}"),
+            Self::Everyone => f.write_str("every process"),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Starting the command: fork(2), what the child does before it executes, and
+//! how the parent hears that it could not.
+
+use std::ffi::CString;
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
+use nix::unistd::{ForkResult, Pid, fork, setpgid};
+
+use super::exec::{self, ExecError};
+use super::process;
+use super::signals::{self, Inherited};
+use crate::signal::Signal;
+
+/// What the child is to be besides a copy of its parent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    /// The signal state that it gets.
+    pub(crate) inherited: Inherited,
+    /// The signal that it gets if `supervise` is killed.
+    pub(crate) parent_death: Option<Signal>,
+}
+
+/// A command that was started.
+#[derive(Debug)]
+pub(crate) struct Child {
+    /// Its process id, and that of the process group which it leads.
+    pub(crate) pid: i32,
+    note: Note,
+}
+
+impl Child {
+    /// Why the command was not executed, once the child has ended; `None` if
+    /// it was.
+    pub(crate) fn exec_error(&self) -> Option<ExecError> {
+        self.note.read()
+    }
+}
+
+/// Starts the command in a process group of its own.
+///
+/// A plain fork and not vfork(2): with a child that hangs before it executes
+/// (a file system that does not answer, SIGSTOP), a vfork parent sits in
+/// uninterruptible sleep and serves no signal.
+///
+/// # Errors
+/// EAGAIN: a limit on processes is reached; ENOMEM; see fork(2), mmap(2).
+pub(crate) fn spawn(arguments: &[CString], setup: Setup) -> nix::Result<Child> {
+    let note = Note::new()?;
+    let parent = process::own_pid();
+    // SAFETY: this process has one thread, so that the child may do whatever
+    // the parent may.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => {
+            // In both: whoever comes first, the group is there when the first
+            // signal is forwarded to it. EACCES: the child did, and executes;
+            // ESRCH cannot be: nobody but us reaps it.
+            let _ = setpgid(child, child);
+            Ok(Child {
+                pid: child.as_raw(),
+                note,
+            })
+        }
+        ForkResult::Child => {
+            run(arguments, setup, parent, &note);
+            // SAFETY: ends the child without running anything of the parent's.
+            unsafe { libc::_exit(i32::from(crate::status::FAILED)) }
+        }
+    }
+}
+
+/// The child: becomes the command, or leaves a note why not.
+fn run(arguments: &[CString], setup: Setup, parent: i32, note: &Note) {
+    // Cannot fail: it is no session leader and the group is its own.
+    let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+    if let Some(signal) = setup.parent_death {
+        // If it cannot be had, the command lives on when we are killed, as it
+        // would under any other init.
+        let _ = process::die_with_parent(signal, parent);
+    }
+    signals::give_back(&setup.inherited);
+    let error = exec::exec(arguments);
+    signals::block_all();
+    note.write(&error);
+}
+
+/// A page that parent and child share. The child writes why it could not
+/// execute the command; when it is reaped, the parent reads that. No pipe is
+/// needed and so no descriptor, and reading never waits.
+#[derive(Debug)]
+struct Note(NonNull<Page>);
+
+const TEXT: usize = 4000;
+
+#[repr(C)]
+#[derive(Debug)]
+struct Page {
+    /// 0 until the rest is written; then the exit status.
+    status: AtomicU32,
+    length: AtomicU32,
+    text: [std::sync::atomic::AtomicU8; TEXT],
+}
+
+impl Note {
+    fn new() -> nix::Result<Self> {
+        let length = const { NonZeroUsize::new(size_of::<Page>()).unwrap() };
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let page = unsafe {
+            mmap_anonymous(
+                None,
+                length,
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                MapFlags::MAP_SHARED,
+            )
+        }?;
+        Ok(Self(page.cast()))
+    }
+
+    fn page(&self) -> &Page {
+        // SAFETY: the mapping is page-aligned, as large as a `Page`, zeroed by
+        // the kernel, which is a valid `Page`, and never unmapped. All of it
+        // is atomics: the other process may write at any time.
+        unsafe { self.0.as_ref() }
+    }
+
+    fn write(&self, error: &ExecError) {
+        let page = self.page();
+        let mut length = 0;
+        for (to, byte) in page.text.iter().zip(error.text.bytes()) {
+            to.store(byte, Ordering::Relaxed);
+            length += 1;
+        }
+        page.length.store(length, Ordering::Relaxed);
+        page.status
+            .store(u32::from(error.status), Ordering::Release);
+    }
+
+    fn read(&self) -> Option<ExecError> {
+        let page = self.page();
+        let status = u8::try_from(page.status.load(Ordering::Acquire)).ok()?;
+        if status == 0 {
+            return None;
+        }
+        let length = usize::try_from(page.length.load(Ordering::Relaxed)).ok()?;
+        let bytes: Vec<u8> = page
+            .text
+            .iter()
+            .take(length)
+            .map(|byte| byte.load(Ordering::Relaxed))
+            .collect();
+        Some(ExecError {
+            status,
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+        })
+    }
+}

@@ -1,0 +1,107 @@
+//! Reaping: waitpid(2) with the raw status decoded here. `nix` refuses a
+//! status with a realtime signal in it after the kernel has given it away.
+
+use nix::errno::Errno;
+
+use super::checked;
+use crate::signal::Signal;
+use crate::status::Ending;
+
+/// One answer of waitpid(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// This child has ended and is reaped.
+    Ended(i32, Ending),
+    /// This child was stopped.
+    Stopped(i32),
+    /// This child was resumed.
+    Continued(i32),
+    /// There are children, and none has anything to say.
+    Nothing,
+    /// There are no children.
+    NoChildren,
+}
+
+/// Asks for the next change of any child, without waiting.
+pub(crate) fn any() -> Waited {
+    wait(-1)
+}
+
+/// Asks for a change of this child, without waiting.
+pub(crate) fn one(pid: i32) -> Waited {
+    wait(pid)
+}
+
+fn wait(pid: i32) -> Waited {
+    // `__WALL`: or ECHILD would overlook children that a clone(2) of before
+    // our own start made with another exit signal.
+    let flags = libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED | libc::__WALL;
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` is a live local.
+        let result = checked(libc::c_long::from(unsafe {
+            libc::waitpid(pid, &raw mut status, flags)
+        }));
+        match result {
+            Ok(0) => return Waited::Nothing,
+            Ok(pid) => {
+                // A pid is an int; the conversion cannot fail.
+                let pid = i32::try_from(pid).unwrap_or_default();
+                if let Some(waited) = decode(pid, status) {
+                    return waited;
+                }
+            }
+            Err(Errno::ECHILD) => return Waited::NoChildren,
+            // It does not wait, so that nothing interrupts it for good.
+            Err(Errno::EINTR) => {}
+            Err(_) => return Waited::Nothing,
+        }
+    }
+}
+
+/// Decodes a wait status (wait(2)); `None` for one that Linux does not make.
+fn decode(pid: i32, status: i32) -> Option<Waited> {
+    if libc::WIFEXITED(status) {
+        let code = u8::try_from(libc::WEXITSTATUS(status)).ok()?;
+        Some(Waited::Ended(pid, Ending::Exited(code)))
+    } else if libc::WIFSIGNALED(status) {
+        let signal = Signal::from_number(libc::WTERMSIG(status))?;
+        Some(Waited::Ended(
+            pid,
+            Ending::Killed(signal, libc::WCOREDUMP(status)),
+        ))
+    } else if libc::WIFSTOPPED(status) {
+        Some(Waited::Stopped(pid))
+    } else if libc::WIFCONTINUED(status) {
+        Some(Waited::Continued(pid))
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_decoded() {
+        let killed = |number, core| {
+            Some(Waited::Ended(
+                9,
+                Ending::Killed(Signal::from_number(number).unwrap(), core),
+            ))
+        };
+        assert_eq!(decode(9, 0), Some(Waited::Ended(9, Ending::Exited(0))));
+        assert_eq!(
+            decode(9, 255 << 8),
+            Some(Waited::Ended(9, Ending::Exited(255)))
+        );
+        assert_eq!(decode(9, 15), killed(15, false));
+        assert_eq!(decode(9, 6 | 0x80), killed(6, true));
+        for realtime in [32, 34, 40, 64] {
+            assert_eq!(decode(9, realtime), killed(realtime, false));
+        }
+        assert_eq!(decode(9, 19 << 8 | 0x7f), Some(Waited::Stopped(9)));
+        assert_eq!(decode(9, 0xffff), Some(Waited::Continued(9)));
+    }
+}
