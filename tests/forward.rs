@@ -1,0 +1,301 @@
+//! Signals reach the command: each, once, in order, with what they carry.
+
+mod common;
+
+use common::*;
+
+const RTMIN: i32 = 34;
+
+#[test]
+fn every_signal_is_forwarded_once() {
+    for home in homes() {
+        let mut run = start(home)
+            .options("-t infinity")
+            .fixture(&["print-signals", "64"]);
+        run.ready();
+        let all = (1..=64).filter(|n| ![libc::SIGKILL, libc::SIGSTOP, libc::SIGCHLD].contains(n));
+        for signal in all.clone().filter(|signal| *signal != 64) {
+            run.signal(signal);
+            // One at a time: equal ones merge, and the order is the kernel's.
+            let line = run.line();
+            assert_eq!(
+                line.split(' ').next(),
+                Some(signal.to_string().as_str()),
+                "{home:?}"
+            );
+        }
+        run.signal(64);
+        assert!(run.line().starts_with("64 "));
+        assert_eq!(run.wait(), Ended::code(0));
+        assert_eq!(run.rest(), Vec::<String>::new(), "one line for one signal");
+    }
+}
+
+#[test]
+fn realtime_signals_keep_their_values_and_their_order() {
+    for home in [Home::Plain, Home::Pid1]
+        .into_iter()
+        .filter(|home| home.is_possible())
+    {
+        let mut run = start(home).fixture(&["print-signals", "64"]);
+        run.ready();
+        let signal = RTMIN + 3;
+        let status = std::process::Command::new(fixture())
+            .args([
+                "queue",
+                &run.pid.to_string(),
+                &signal.to_string(),
+                "1",
+                "1001",
+            ])
+            .status()
+            .unwrap();
+        assert!(status.success());
+        for value in 1..=1000 {
+            let line = run.line();
+            let words: Vec<&str> = line.split(' ').collect();
+            assert_eq!(
+                (words[0], words[1]),
+                ("37", "-1"),
+                "signal and SI_QUEUE: {line}"
+            );
+            assert_eq!(words[3], value.to_string(), "in order: {line}");
+        }
+        run.signal(64);
+        run.line();
+        assert_eq!(run.wait(), Ended::code(0));
+    }
+}
+
+#[test]
+fn a_queued_value_reaches_the_process_group_too() {
+    let mut run = start(Home::Plain)
+        .options("-g")
+        .fixture(&["print-signals", "64"]);
+    run.ready();
+    let status = std::process::Command::new(fixture())
+        .args(["queue", &run.pid.to_string(), "10", "77", "78"])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let line = run.line();
+    if kernel_is_at_least(6, 9) {
+        assert!(
+            line.starts_with("10 -1 ") && line.ends_with(" 77"),
+            "{line}"
+        );
+    } else {
+        assert!(
+            line.starts_with("10 "),
+            "older kernels: the signal, without its value: {line}"
+        );
+    }
+    run.signal(64);
+    run.line();
+    assert_eq!(run.wait(), Ended::code(0));
+}
+
+fn kernel_is_at_least(major: u32, minor: u32) -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|word| word.parse::<u32>().ok());
+    (numbers.next().unwrap(), numbers.next().unwrap()) >= (major, minor)
+}
+
+#[test]
+fn with_no_queue_left_the_signal_itself_still_arrives() {
+    let mut run = start(Home::Plain)
+        .through(&["prlimit", "--sigpending=0"])
+        .fixture(&["print-signals", "15"]);
+    run.ready();
+    // Its sender has room in the queue of its own user, which is the same:
+    // what cannot be queued is sent without a value.
+    for signal in [libc::SIGUSR1, RTMIN, libc::SIGTERM] {
+        run.signal(signal);
+        assert_eq!(
+            run.line().split(' ').next(),
+            Some(signal.to_string().as_str())
+        );
+    }
+    assert_eq!(run.wait(), Ended::code(0));
+}
+
+#[test]
+fn signals_are_rewritten_and_swallowed() {
+    for home in homes() {
+        let mut run = start(home)
+            .options("-r TERM:USR1 -r 12:RTMIN+2 -r HUP:0 -t infinity")
+            .fixture(&["print-signals", "64"]);
+        run.ready();
+        run.signal(libc::SIGHUP);
+        for (sent, expected) in [(libc::SIGTERM, "10 "), (libc::SIGUSR2, "36 "), (64, "64 ")] {
+            run.signal(sent);
+            let line = run.line();
+            assert!(
+                line.starts_with(expected),
+                "{home:?}: {sent} arrived as {line}"
+            );
+        }
+        assert_eq!(run.wait(), Ended::code(0));
+    }
+}
+
+#[test]
+fn a_swallowed_stop_signal_stops_nothing() {
+    let mut run = start(Home::Plain)
+        .options("-r TERM:0 -t 0")
+        .fixture(&["print-signals", "64"]);
+    run.ready();
+    run.signal(libc::SIGTERM);
+    run.signal(64);
+    assert!(
+        run.line().starts_with("64 "),
+        "it was neither forwarded nor a stop request"
+    );
+    assert_eq!(run.wait(), Ended::code(0));
+}
+
+#[test]
+fn the_command_alone_gets_signals_unless_the_group_is_asked_for() {
+    for home in homes() {
+        for (options, expected) in [("", 1), ("-c", 1), ("-g", 2)] {
+            let fixture = fixture();
+            let mut run = start(home)
+                .options(options)
+                .options("-t infinity")
+                .shell(&format!(
+                    "{fixture} print-signals 64 & exec {fixture} print-signals 64"
+                ));
+            run.ready();
+            run.ready();
+            run.signal(libc::SIGUSR1);
+            for _ in 0..expected {
+                assert!(run.line().starts_with("10 "), "{home:?} {options}");
+            }
+            if expected == 1 {
+                // First the one that was left out, so that nothing is left.
+                send(children_of(run.command())[0], 64);
+                assert!(
+                    run.line().starts_with("64 "),
+                    "{home:?} {options}: it got USR1"
+                );
+            }
+            run.signal(64);
+            assert!(
+                run.line().starts_with("64 "),
+                "{home:?} {options}: USR1 came twice"
+            );
+            assert_eq!(run.wait(), Ended::code(0));
+        }
+    }
+}
+
+#[test]
+fn as_pid_1_signals_from_inside_arrive_as_those_from_outside_do() {
+    for home in homes().into_iter().filter(|home| home.is_pid1()) {
+        let mut run = start(home)
+            .options("-t infinity")
+            .fixture(&["print-signals", "64"]);
+        run.ready();
+        let pid = run.pid;
+        let inside = |signal: &str| {
+            let status = nsenter(pid, &["kill", &format!("-{signal}"), "1"]);
+            assert!(status.success(), "{home:?}");
+        };
+        if !is_root() {
+            eprintln!("SKIPPED: entering a namespace needs root");
+            continue;
+        }
+        for (name, number) in [("TERM", "15"), ("USR1", "10"), ("37", "37")] {
+            inside(name);
+            assert_eq!(
+                run.line().split(' ').next(),
+                Some(number),
+                "{home:?} from inside"
+            );
+        }
+        run.signal(64);
+        assert!(run.line().starts_with("64 "));
+        assert_eq!(run.wait(), Ended::code(0));
+    }
+}
+
+fn nsenter(pid: i32, command: &[&str]) -> std::process::ExitStatus {
+    std::process::Command::new("nsenter")
+        .args(["--target", &pid.to_string(), "--pid", "--mount", "--"])
+        .args(command)
+        .status()
+        .unwrap()
+}
+
+#[test]
+fn a_command_of_another_user_is_warned_about_and_outlived() {
+    if !is_root() {
+        eprintln!("SKIPPED: making a program setuid root needs root");
+        return;
+    }
+    let folder = Folder::new();
+    let program = folder.file("root-user");
+    std::fs::copy(fixture(), &program).unwrap();
+    let supervise = folder.file("supervise");
+    std::fs::copy(SUPERVISE, &supervise).unwrap();
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o4755)).unwrap();
+    let mut run = start(Home::Plain)
+        .through(&[
+            "setpriv",
+            "--reuid=1000",
+            "--regid=1000",
+            "--clear-groups",
+            &supervise,
+            "-t",
+            "0.2",
+        ])
+        .run(&[&program, "root-user"]);
+    run.ready();
+    let command = run.command();
+    // The inner one runs with the right to signal nothing of root's.
+    let inner = command;
+    let target = children_of(inner);
+    let leftover = Leftover(*target.first().unwrap_or(&inner));
+    run.signal(libc::SIGUSR2);
+    run.wait_for_error("may not send SIGUSR2");
+    assert!(run.is_running(), "EPERM must not end supervise");
+    run.signal(libc::SIGTERM);
+    run.wait_for_error("does not end by SIGKILL");
+    drop(leftover);
+    run.wait();
+}
+
+#[test]
+fn a_command_that_signals_its_supervisor_and_everyone_is_not_answered_twice() {
+    for home in homes() {
+        // TERM for supervise: forwarded once, as from anyone.
+        let mut run = start(home).options("-t infinity").shell(
+            "trap 'echo got TERM; exit 4' TERM; kill -TERM $PPID; while :; do sleep 0.01; done",
+        );
+        assert_eq!(run.line(), "got TERM", "{home:?}");
+        assert_eq!(run.wait(), Ended::code(4), "{home:?}");
+
+        // TERM for its own process group, which supervise is not in.
+        let mut run = start(home).shell("trap 'echo got TERM; exit 5' TERM; kill -TERM 0; exit 6");
+        assert_eq!(run.line(), "got TERM", "{home:?}");
+        assert_eq!(run.wait(), Ended::code(5), "{home:?}");
+        assert_eq!(run.rest(), Vec::<String>::new());
+    }
+    // TERM for everyone: in a namespace of our own only. The kernel leaves out
+    // the sender and PID 1, and nobody may tell them after all.
+    for home in homes().into_iter().filter(|home| home.is_pid1()) {
+        let mut run = start(home)
+            .options("-v")
+            .shell("trap 'echo got TERM' TERM; sleep 1000 & kill -TERM -1; wait $!; echo $?");
+        assert_eq!(run.wait(), Ended::code(0), "{home:?}: {}", run.errors());
+        assert_eq!(run.rest(), ["143"], "{home:?}");
+        assert!(
+            !run.errors().contains("stopping"),
+            "{home:?}: {}",
+            run.errors()
+        );
+    }
+}
