@@ -176,16 +176,11 @@ fn the_command_alone_gets_signals_unless_the_group_is_asked_for() {
             if expected == 1 {
                 // First the one that was left out, so that nothing is left.
                 send(children_of(run.command())[0], 64);
-                assert!(
-                    run.line().starts_with("64 "),
-                    "{home:?} {options}: it got USR1"
-                );
+                assert!(run.line().starts_with("64 "), "{home:?} {options}");
+                assert!(run.line().starts_with("17 "), "its end, told to its parent");
             }
             run.signal(64);
-            assert!(
-                run.line().starts_with("64 "),
-                "{home:?} {options}: USR1 came twice"
-            );
+            assert!(run.line().starts_with("64 "), "{home:?} {options}");
             assert_eq!(run.wait(), Ended::code(0));
         }
     }
@@ -287,11 +282,22 @@ fn a_command_that_signals_its_supervisor_and_everyone_is_not_answered_twice() {
     // TERM for everyone: in a namespace of our own only. The kernel leaves out
     // the sender and PID 1, and nobody may tell them after all.
     for home in homes().into_iter().filter(|home| home.is_pid1()) {
-        let mut run = start(home)
-            .options("-v")
-            .shell("trap 'echo got TERM' TERM; sleep 1000 & kill -TERM -1; wait $!; echo $?");
+        let fixture = fixture();
+        let mut run = start(home).options("-v").shell(&format!(
+            "trap 'kill -TERM -1' USR1; trap 'echo got TERM' TERM
+             {fixture} print-signals 15 & echo $$; wait $!; wait $!; echo $?"
+        ));
+        // The shell says its pid, the fixture that it is ready.
+        let first = [run.line(), run.line()];
+        assert!(
+            first.iter().any(|line| line.starts_with("ready ")),
+            "{first:?}"
+        );
+        run.signal(libc::SIGUSR1);
+        assert!(run.line().starts_with("15 "), "{home:?}");
+        assert_eq!(run.line(), "0", "{home:?}");
         assert_eq!(run.wait(), Ended::code(0), "{home:?}: {}", run.errors());
-        assert_eq!(run.rest(), ["143"], "{home:?}");
+        assert_eq!(run.rest(), Vec::<String>::new(), "{home:?}");
         assert!(
             !run.errors().contains("stopping"),
             "{home:?}: {}",

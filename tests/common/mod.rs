@@ -353,10 +353,10 @@ impl Run {
         while status.is_none() {
             status = child.try_wait().unwrap();
             if status.is_none() {
+                let errors = self.errors.lock().unwrap().clone();
                 assert!(
                     Instant::now() < deadline,
-                    "supervise did not end; stderr: {}",
-                    self.errors.lock().unwrap()
+                    "supervise did not end; stderr: {errors}"
                 );
                 pause();
             }
