@@ -42,12 +42,15 @@ pub(crate) fn exec(arguments: &[CString]) -> ExecError {
             text: "no command".to_owned(),
         };
     };
+    let searched = !name.to_bytes().contains(&b'/');
     let mut refused = None;
     for path in candidates(name) {
         match try_one(&path, arguments) {
-            // A PATH entry that does not lead anywhere: on to the next.
+            // Nothing there, or a folder of PATH that we may not look into:
+            // on to the next.
             Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE | Errno::ENODEV | Errno::ETIMEDOUT
                 if !exists(&path) => {}
+            Errno::EACCES if searched && !exists(&path) => {}
             errno @ (Errno::EACCES | Errno::ENOENT) => {
                 refused.get_or_insert((path, errno));
             }

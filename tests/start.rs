@@ -1,0 +1,536 @@
+//! The command starts as if it had been executed directly: signal state,
+//! descriptors, surroundings; and if it cannot, one line and a status say why.
+//!
+//! Not tested here: E2BIG, since whatever is too long for the command was too
+//! long for `supervise` before; ENOMEM from fork(2), which this machine's
+//! overcommitting kernel does not give.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::{Command, Stdio};
+
+use common::*;
+
+/// What a command prints when it is run with these words, stdin at /dev/null.
+fn output(words: &[&str]) -> (String, String, Option<i32>) {
+    let output = Command::new(words[0])
+        .args(&words[1..])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    (
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+        output.status.code(),
+    )
+}
+
+/// The same directly and under `supervise`, each through `wrapper`.
+#[track_caller]
+fn assert_same_under_supervise(wrapper: &[&str], command: &[&str]) {
+    let direct = output(&[wrapper, command].concat());
+    assert_eq!(direct.2, Some(0), "{wrapper:?} {command:?}: {direct:?}");
+    assert!(!direct.0.is_empty(), "{command:?} says nothing");
+    let supervised = output(&[wrapper, &[SUPERVISE, "--"], command].concat());
+    assert_eq!(supervised, direct, "{wrapper:?}");
+}
+
+#[test]
+fn signal_mask_and_dispositions_are_those_that_were_inherited() {
+    let fixture = fixture();
+    for state in [
+        vec![],
+        vec!["ignored", "1"],
+        vec!["ignored", "13"],
+        vec!["ignored", "17"],
+        vec!["ignored", "34"],
+        vec!["blocked", "10"],
+        vec!["blocked", "17"],
+        vec!["blocked", "32"],
+        vec!["blocked", "0"],
+    ] {
+        let wrapper = if state.is_empty() {
+            Vec::new()
+        } else {
+            [&[fixture.as_str()], state.as_slice()].concat()
+        };
+        let command = ["grep", "-E", "^(Sig|Shd)", "/proc/self/status"];
+        assert_same_under_supervise(&wrapper, &command);
+    }
+}
+
+#[test]
+fn the_surroundings_are_those_that_were_inherited() {
+    let script =
+        "pwd -P; umask; nice; ulimit -a; cat /proc/self/oom_score_adj /proc/self/cgroup; env";
+    let changed = [
+        "sh",
+        "-c",
+        "cd /usr; umask 027; ulimit -n 100; exec nice -n 5 \"$@\"",
+        "sh",
+    ];
+    assert_same_under_supervise(&[], &["sh", "-c", script]);
+    assert_same_under_supervise(&changed, &["sh", "-c", script]);
+}
+
+#[test]
+fn a_working_directory_that_was_removed_is_kept() {
+    let folder = Folder::new();
+    let gone = folder.file("gone");
+    let script = format!("mkdir {gone}; cd {gone}; rmdir {gone}; exec \"$@\"");
+    assert_same_under_supervise(
+        &["sh", "-c", &script, "sh"],
+        &["readlink", "/proc/self/cwd"],
+    );
+}
+
+#[test]
+fn arguments_reach_the_command_byte_for_byte() {
+    for home in homes() {
+        let mut run = start(home).run(&["printf", "%s|", "-x", "", "--", "a b", "\u{e4}", "-g"]);
+        assert_eq!(run.wait(), Ended::code(0));
+        assert_eq!(run.rest(), ["-x||--|a b|\u{e4}|-g|"]);
+    }
+    let word = std::ffi::OsStr::from_bytes(b"\xff\xfe");
+    let output = Command::new(SUPERVISE)
+        .args(["printf", "%s"])
+        .arg(word)
+        .output()
+        .unwrap();
+    assert_eq!(output.stdout, b"\xff\xfe");
+}
+
+#[test]
+fn it_works_when_sigchld_is_ignored_or_everything_is_blocked() {
+    let fixture = fixture();
+    for state in [["ignored", "17"], ["blocked", "17"], ["blocked", "0"]] {
+        for home in homes() {
+            let wrapper = [&[fixture.as_str()], &state[..]].concat();
+            let mut run = start(home).through(&wrapper).shell("exit 3");
+            assert_eq!(run.wait(), Ended::code(3), "{home:?} {state:?}");
+            let mut run = start(home)
+                .through(&wrapper)
+                .fixture(&["print-signals", "15"]);
+            run.ready();
+            run.signal(libc::SIGTERM);
+            assert!(run.line().starts_with("15 "), "{home:?} {state:?}");
+            assert_eq!(run.wait(), Ended::code(0), "{home:?} {state:?}");
+        }
+    }
+}
+
+/// The descriptors of a process: number and what it refers to.
+fn descriptors(pid: i32) -> Vec<(i32, String)> {
+    let mut all: Vec<(i32, String)> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| {
+            let number = entry.file_name().to_str()?.parse().ok()?;
+            Some((
+                number,
+                std::fs::read_link(entry.path()).ok()?.to_str()?.to_owned(),
+            ))
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+/// What this test program itself has inherited and would pass on.
+fn passed_on() -> Vec<i32> {
+    let mut child = Command::new("cat")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let pid = i32::try_from(child.id()).unwrap();
+    let numbers = descriptors(pid)
+        .iter()
+        .map(|(n, _)| *n)
+        .filter(|n| *n > 2)
+        .collect();
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    numbers
+}
+
+#[test]
+fn the_command_has_the_inherited_descriptors_and_supervise_only_stderr() {
+    let folder = Folder::new();
+    folder.write("file", "", 0o666);
+    let script = format!("exec 5<{0} 9>>{0} \"$@\"", folder.file("file"));
+    let mut run = start(Home::Plain)
+        .through(&["sh", "-c", &script, "sh"])
+        .fixture(&["print-signals", "15"]);
+    run.ready();
+    let numbers: Vec<i32> = descriptors(run.command()).iter().map(|(n, _)| *n).collect();
+    let expected: BTreeSet<i32> = [0, 1, 2, 5, 9].into_iter().chain(passed_on()).collect();
+    assert_eq!(numbers, expected.into_iter().collect::<Vec<_>>());
+    // It lets go after the fork, perhaps after the command is ready.
+    eventually("supervise keeps only stderr", || {
+        let own = descriptors(run.pid);
+        let numbers: Vec<i32> = own.iter().map(|(n, _)| *n).collect();
+        numbers == [0, 1, 2] && own[0].1 == "/dev/null" && own[1].1 == "/dev/null"
+    });
+    assert!(
+        descriptors(run.pid)[2].1.starts_with("pipe:"),
+        "stderr stays"
+    );
+    assert_eq!(
+        std::fs::read_link(format!("/proc/{}/cwd", run.pid))
+            .unwrap()
+            .to_str(),
+        Some("/")
+    );
+    run.signal(libc::SIGTERM);
+    run.line();
+    assert_eq!(run.wait(), Ended::code(0));
+}
+
+#[test]
+fn when_the_command_closes_a_pipe_its_reader_sees_the_end() {
+    let mut run =
+        start(Home::Plain).shell("exec >&-; trap 'exit 0' TERM; while :; do sleep 0.01; done");
+    // `rest` returns only at end of file, while both still run.
+    assert_eq!(run.rest(), Vec::<String>::new());
+    assert!(run.is_running());
+    run.signal(libc::SIGTERM);
+    assert_eq!(run.wait(), Ended::code(0));
+}
+
+#[test]
+fn closed_standard_descriptors_stay_closed() {
+    for home in homes() {
+        let mut run = start(home)
+            .through(&["sh", "-c", "exec \"$@\" <&- >&- 2>&-", "sh"])
+            .options("-vvv")
+            .shell("exit 5");
+        assert_eq!(run.wait(), Ended::code(5), "{home:?}");
+    }
+    let mut run = start(Home::Plain)
+        .through(&["sh", "-c", "exec \"$@\" <&- >&- 2>&-", "sh"])
+        .options("-vvv")
+        .run(&["sleep", "1000"]);
+    let command = run.command();
+    eventually("sleep is executed", || {
+        std::fs::read_to_string(format!("/proc/{command}/comm"))
+            .unwrap()
+            .trim()
+            == "sleep"
+    });
+    let numbers: Vec<i32> = descriptors(command).iter().map(|(n, _)| *n).collect();
+    assert_eq!(numbers, passed_on());
+    eventually("supervise has harmless ones", || {
+        descriptors(run.pid)
+            .iter()
+            .map(|(_, to)| to.as_str())
+            .eq(["/dev/null"; 3])
+    });
+    run.signal(libc::SIGTERM);
+    assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
+}
+
+#[test]
+fn without_dev_null_it_still_lets_go() {
+    if !is_root() {
+        eprintln!("SKIPPED: hiding /dev needs root");
+        return;
+    }
+    let mut run = start(Home::Plain)
+        .through(&[
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            "mount -t tmpfs none /dev && exec \"$@\"",
+            "sh",
+        ])
+        .fixture(&["print-signals", "15"]);
+    run.ready();
+    eventually("the root directory stands in", || {
+        descriptors(run.pid)
+            .iter()
+            .take(2)
+            .map(|(_, to)| to.as_str())
+            .eq(["/"; 2])
+    });
+    run.signal(libc::SIGTERM);
+    run.line();
+    assert_eq!(run.wait(), Ended::code(0));
+}
+
+/// Runs a command that cannot be executed and returns its line.
+#[track_caller]
+fn refused(home: Home, command: &[&str], status: i32) -> String {
+    let mut run = start(home).run(command);
+    assert_eq!(
+        run.wait(),
+        Ended::code(status),
+        "{home:?} {command:?}: {}",
+        run.errors()
+    );
+    assert_eq!(run.rest(), Vec::<String>::new());
+    eventually("a line on stderr", || run.errors().ends_with('\n'));
+    let errors = run.errors();
+    assert_eq!(errors.lines().count(), 1, "{home:?} {command:?}: {errors}");
+    errors
+}
+
+#[test]
+fn a_command_that_cannot_be_executed_is_explained() {
+    let folder = Folder::new();
+    let sub = folder.file("directory");
+    std::fs::create_dir(&sub).unwrap();
+    symlink("loop", folder.file("loop")).unwrap();
+    symlink("nowhere", folder.file("dangling")).unwrap();
+    let mut foreign = std::fs::read(SUPERVISE).unwrap()[..4096].to_vec();
+    foreign[18..20].copy_from_slice(&2_u16.to_le_bytes());
+    let mut no_loader = std::fs::read("/bin/sh").unwrap();
+    let loader = b"/lib64/ld-linux";
+    let at = no_loader
+        .windows(loader.len())
+        .position(|window| window == loader);
+
+    let mut cases = vec![
+        ("nonexistent-command".to_owned(), 127, "not found in PATH"),
+        (folder.file("nonexistent"), 127, "no such file"),
+        (folder.file("dangling"), 127, "no such file"),
+        (String::new(), 127, "empty word"),
+        (folder.write("plain", "echo", 0o644), 126, "chmod +x"),
+        (sub, 126, "is a directory"),
+        ("/dev/null".to_owned(), 126, "not a regular file"),
+        (folder.file("loop"), 126, "symbolic links"),
+        (
+            folder.write("lost", "#!/nonexistent/sh\n", 0o755),
+            127,
+            "interpreter '/nonexistent/sh'",
+        ),
+        (
+            folder.write("crlf", "#!/bin/sh\r\necho\r\n", 0o755),
+            127,
+            "CRLF",
+        ),
+        (
+            folder.write("foreign", &foreign, 0o755),
+            126,
+            "machine type 2",
+        ),
+        (
+            folder.write("damaged", "\x7fELF\x02\x01\x01\0", 0o755),
+            126,
+            "neither a program",
+        ),
+        (
+            folder.write("binary", "\0\x01\x02\n", 0o755),
+            126,
+            "neither a program",
+        ),
+        (
+            folder.write("nameless", "#!\n", 0o755),
+            126,
+            "without an interpreter",
+        ),
+    ];
+    if let Some(at) = at {
+        no_loader[at..at + 5].copy_from_slice(b"/none");
+        cases.push((
+            folder.write("no-loader", &no_loader, 0o755),
+            127,
+            "its loader '/none",
+        ));
+    } else {
+        eprintln!("SKIPPED: /bin/sh names no loader that this test knows");
+    }
+    for home in homes() {
+        for (command, status, words) in &cases {
+            let line = refused(home, &[command], *status);
+            assert!(
+                line.starts_with("supervise: ") && line.contains(words),
+                "{command}: {line}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_command_on_a_noexec_file_system_is_explained() {
+    if !is_root() {
+        eprintln!("SKIPPED: mounting needs root");
+        return;
+    }
+    let folder = Folder::new();
+    let script = format!(
+        "mount -t tmpfs -o noexec none {0} && cp /bin/true {0}/true && exec {SUPERVISE} {0}/true",
+        folder.path().display()
+    );
+    let (_, errors, code) = output(&["unshare", "--mount", "sh", "-c", &script]);
+    assert_eq!(code, Some(126), "{errors}");
+    assert!(errors.contains("noexec"), "{errors}");
+}
+
+#[test]
+fn a_command_that_is_being_written_is_explained() {
+    let folder = Folder::new();
+    let program = folder.file("busy");
+    std::fs::copy("/bin/true", &program).unwrap();
+    let _open = std::fs::OpenOptions::new()
+        .append(true)
+        .open(&program)
+        .unwrap();
+    let line = refused(Home::Plain, &[&program], 126);
+    assert!(line.contains("open for writing"), "{line}");
+}
+
+#[test]
+fn a_script_without_an_interpreter_line_is_run_by_the_shell() {
+    let folder = Folder::new();
+    let script = folder.write("script", "echo \"$0 $1\"; exit 3\n", 0o755);
+    let mut run = start(Home::Plain).run(&[&script, "x"]);
+    assert_eq!(run.wait(), Ended::code(3));
+    assert_eq!(run.rest(), [format!("{script} x")]);
+}
+
+#[test]
+fn path_is_searched_as_execvp_does() {
+    let (first, second) = (Folder::new(), Folder::new());
+    first.write("tool", "#!/bin/sh\nexit 1\n", 0o644);
+    second.write("tool", "#!/bin/sh\nexit 4\n", 0o755);
+    let both = format!("{}:{}", first.path().display(), second.path().display());
+    // One that may not be executed does not hide a later one.
+    let mut run = start(Home::Plain).variable("PATH", &both).run(&["tool"]);
+    assert_eq!(run.wait(), Ended::code(4));
+    // But it is what is told of if there is no other.
+    let only = first.path().to_str().unwrap();
+    let mut run = start(Home::Plain).variable("PATH", only).run(&["tool"]);
+    assert_eq!(run.wait(), Ended::code(126));
+    run.wait_for_error("chmod +x");
+    // A folder that may not be searched has nothing to tell.
+    if Home::UserPid1.is_possible() && is_root() {
+        let hidden = Folder::new();
+        std::fs::set_permissions(hidden.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let path = format!("{}:/usr/bin:/bin", hidden.path().display());
+        let wrapper = ["env", &format!("PATH={path}")];
+        let mut run = start(Home::UserPid1)
+            .through(&wrapper)
+            .run(&["nonexistent"]);
+        assert_eq!(run.wait(), Ended::code(127), "{}", run.errors());
+    }
+    // An empty entry is the working directory, in which the command starts.
+    let mut run = start(Home::Plain)
+        .variable("PATH", "")
+        .folder(second.path())
+        .run(&["tool"]);
+    assert_eq!(run.wait(), Ended::code(4));
+    // Without PATH: /bin and /usr/bin.
+    let mut run = start(Home::Plain)
+        .through(&["env", "-u", "PATH"])
+        .run(&["sh", "-c", "exit 6"]);
+    assert_eq!(run.wait(), Ended::code(6));
+}
+
+#[test]
+fn a_fork_that_fails_is_explained_and_nothing_is_left() {
+    if !is_root() {
+        eprintln!("SKIPPED: a limit on processes of another user needs root");
+        return;
+    }
+    // A user of whom nothing else runs.
+    let (_, errors, code) = output(&[
+        "setpriv",
+        "--reuid=61234",
+        "--regid=61234",
+        "--clear-groups",
+        "prlimit",
+        "--nproc=1",
+        SUPERVISE,
+        "--",
+        "sleep",
+        "1000",
+    ]);
+    assert_eq!(code, Some(125), "{errors}");
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+    assert!(
+        errors.contains("fork") && errors.contains("limit on processes"),
+        "{errors}"
+    );
+}
+
+fn has_strace() -> bool {
+    let found = Command::new("strace")
+        .arg("-V")
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !found {
+        eprintln!("SKIPPED: strace is not installed");
+    }
+    found
+}
+
+#[test]
+fn a_signal_before_the_command_is_executed_is_not_lost() {
+    if !has_strace() {
+        return;
+    }
+    for options in ["", "-g"] {
+        for signals in [&[libc::SIGTERM][..], &[libc::SIGTSTP, libc::SIGTERM]] {
+            // execve of the command is held up until the signals are there:
+            // the first one is that of supervise itself.
+            let mut run = start(Home::Plain)
+                .through(&[
+                    "strace",
+                    "-f",
+                    "-qq",
+                    "-o",
+                    "/dev/null",
+                    "-e",
+                    "trace=execve",
+                    "-e",
+                    "inject=execve:delay_enter=300000:when=1+",
+                ])
+                .options(options)
+                .run(&["/bin/sleep", "1000"]);
+            // strace is the child of the test; supervise is below it.
+            let mut below = Vec::new();
+            eventually("supervise has forked", || {
+                below = descendants_of(run.pid);
+                below.len() == 2
+            });
+            for signal in signals {
+                send(below[0], *signal);
+            }
+            assert_eq!(
+                run.wait(),
+                Ended::signal(libc::SIGTERM),
+                "{options:?} {signals:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn killed_it_takes_the_command_along() {
+    let mut run = start(Home::Plain).fixture(&["print-signals", "15"]);
+    run.ready();
+    run.signal(libc::SIGKILL);
+    assert!(
+        run.line().starts_with("15 "),
+        "SIGTERM when supervise is gone"
+    );
+    assert_eq!(run.wait(), Ended::signal(libc::SIGKILL));
+}
+
+#[test]
+fn it_can_end_with_its_own_parent() {
+    let fixture = fixture();
+    let script = format!("{SUPERVISE} -p TERM -t infinity -- {fixture} print-signals 15 & wait");
+    let mut run = start(Home::Plain).shell(&script);
+    run.ready();
+    // The shell is the parent of the inner supervise.
+    send(run.command(), libc::SIGKILL);
+    assert!(run.line().starts_with("15 "));
+    // The outer one leaves what the shell left; it ends by itself.
+    assert_eq!(run.wait(), Ended::signal(libc::SIGKILL));
+}
