@@ -302,6 +302,16 @@ impl Run {
         }
     }
 
+    /// The next line on stdout, or `None` when whoever wrote there has ended.
+    #[track_caller]
+    pub fn next_line(&mut self) -> Option<String> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("no line on stdout: {}", self.errors()),
+        }
+    }
+
     /// Reads lines until this one, which is returned with those before it.
     #[track_caller]
     pub fn lines_until(&mut self, last: &str) -> Vec<String> {

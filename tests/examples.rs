@@ -1,0 +1,330 @@
+//! The programs in `examples/`: each does under `supervise` what its first
+//! lines say, in every home.
+#![expect(
+    clippy::print_stderr,
+    reason = "what is skipped is said on stderr, as in tests/common"
+)]
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use common::*;
+
+/// Every file in `examples/`; each is in a test below.
+const EXAMPLES: [&str; 6] = [
+    "async_tasks.py",
+    "hanging_parent.py",
+    "shell_workers.sh",
+    "stubborn.py",
+    "worker.py",
+    "worker_no_handler.py",
+];
+
+fn folder_of_examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
+}
+
+/// The path of an example.
+fn example(name: &str) -> String {
+    assert!(EXAMPLES.contains(&name), "{name} is missing in the list");
+    let path = folder_of_examples().join(name);
+    path.to_str().unwrap().to_owned()
+}
+
+/// Runs a test in every home where the examples can be read. All at once: most
+/// of the time they wait.
+fn in_every_home(test: impl Fn(Home) + Sync) {
+    let test = &test;
+    std::thread::scope(|scope| {
+        for home in homes() {
+            if succeeds(home, &["test", "-r", &example("worker.py")]) {
+                scope.spawn(move || test(home));
+            } else {
+                eprintln!("SKIPPED: the user of {home:?} cannot read the examples");
+            }
+        }
+    });
+}
+
+/// Runs a test in every home that has a Python.
+fn in_every_home_with_python(test: impl Fn(Home, &str) + Sync) {
+    in_every_home(|home| match python(home) {
+        Some(python) => test(home, python),
+        None => eprintln!("SKIPPED: no python3 with asyncio that {home:?} can execute"),
+    });
+}
+
+/// A Python that the user of this home can execute.
+fn python(home: Home) -> Option<&'static str> {
+    static FOUND: [OnceLock<Option<String>>; 3] = [const { OnceLock::new() }; 3];
+    let find = || {
+        let mut candidates = vec!["/usr/bin/python3".to_owned()];
+        // The one in PATH may be the script of a version manager in a private
+        // folder: it says where the program itself is.
+        let in_path = Command::new("python3")
+            .args(["-c", "import sys; print(sys.executable)"])
+            .output();
+        if let Ok(output) = in_path {
+            candidates.push(String::from_utf8(output.stdout).unwrap().trim().to_owned());
+        }
+        candidates
+            .into_iter()
+            .find(|python| succeeds(home, &[python, "-c", "import asyncio"]))
+    };
+    FOUND[home as usize].get_or_init(find).as_deref()
+}
+
+/// Whether a command succeeds there. A failure of `supervise` is no answer.
+fn succeeds(home: Home, command: &[&str]) -> bool {
+    let script = [
+        "sh",
+        "-c",
+        "if \"$@\"; then echo yes; else echo no; fi",
+        "sh",
+    ];
+    let mut run = start(home).run(&[&script[..], command].concat());
+    let answer = run.line();
+    assert_eq!(run.wait(), Ended::code(0), "{home:?}: {}", run.errors());
+    assert!(answer == "yes" || answer == "no", "{home:?}: {answer}");
+    answer == "yes"
+}
+
+/// The lines of a log, each of which must be whole.
+#[track_caller]
+fn whole_lines(log: &str) -> Vec<&str> {
+    assert!(log.ends_with('\n'), "the last line is cut short: {log:?}");
+    log.lines().collect()
+}
+
+/// Waits until a log has so many lines.
+#[track_caller]
+fn wait_for_lines(folder: &Folder, count: usize) {
+    eventually("the log grows", || {
+        folder.read("log").lines().count() >= count
+    });
+}
+
+/// Asserts that a worker has logged one request after the other, none of them
+/// lost or torn.
+#[track_caller]
+fn assert_every_request_done(log: &str, home: Home) {
+    for (index, line) in whole_lines(log).into_iter().enumerate() {
+        assert_eq!(line, format!("request {} done", index + 1), "{home:?}");
+    }
+}
+
+#[test]
+fn the_worker_ends_by_itself_and_completes_its_request() {
+    in_every_home_with_python(|home, python| {
+        for signal in [libc::SIGTERM, libc::SIGINT] {
+            let folder = Folder::new();
+            let mut run = start(home).run(&[python, &example("worker.py"), &folder.file("log")]);
+            run.ready();
+            wait_for_lines(&folder, 3);
+            run.signal(signal);
+            assert_eq!(run.line(), "Shutdown complete", "{home:?} {signal}");
+            assert_eq!(run.wait(), Ended::code(0), "{home:?} {signal}");
+            assert_every_request_done(&folder.read("log"), home);
+            assert_eq!(run.rest(), Vec::<String>::new(), "{home:?} {signal}");
+            assert_eq!(run.errors(), "", "{home:?} {signal}");
+        }
+    });
+}
+
+#[test]
+fn the_worker_behind_a_shell_ends_by_itself_too() {
+    in_every_home_with_python(|home, python| {
+        let folder = Folder::new();
+        let mut run = start(home).run(&[
+            "sh",
+            "-c",
+            "\"$@\"; true",
+            "sh",
+            python,
+            &example("worker.py"),
+            &folder.file("log"),
+        ]);
+        run.ready();
+        wait_for_lines(&folder, 3);
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.line(), "Shutdown complete", "{home:?}");
+        // The command was the shell, and SIGTERM ends a shell.
+        assert_eq!(run.wait(), Ended::killed(home, libc::SIGTERM), "{home:?}");
+        assert_every_request_done(&folder.read("log"), home);
+        assert_eq!(run.rest(), Vec::<String>::new(), "{home:?}");
+        assert_eq!(run.errors(), "", "{home:?}");
+    });
+}
+
+#[test]
+fn the_worker_without_a_handler_dies_of_the_signal() {
+    in_every_home_with_python(|home, python| {
+        let folder = Folder::new();
+        let mut run = start(home).run(&[
+            python,
+            &example("worker_no_handler.py"),
+            &folder.file("log"),
+        ]);
+        run.ready();
+        wait_for_lines(&folder, 3);
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.wait(), Ended::killed(home, libc::SIGTERM), "{home:?}");
+        assert_eq!(run.rest(), Vec::<String>::new(), "{home:?}");
+        assert_eq!(run.errors(), "", "{home:?}: it was not SIGKILL");
+    });
+}
+
+#[test]
+fn the_stubborn_one_is_named_and_killed_at_the_deadline() {
+    in_every_home_with_python(|home, python| {
+        let mut run = start(home)
+            .options("-t 0.5")
+            .run(&[python, &example("stubborn.py")]);
+        let pid = run.ready();
+        let asked = Instant::now();
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
+        let after = asked.elapsed();
+        assert!(after >= Duration::from_millis(500), "{home:?}: {after:?}");
+        run.wait_for_error(&format!("pid {pid} "));
+        assert!(run.errors().contains("SIGKILL"), "{home:?}");
+    });
+}
+
+#[test]
+fn the_tasks_are_cancelled_and_waited_for() {
+    in_every_home_with_python(|home, python| {
+        for signal in [libc::SIGTERM, libc::SIGINT] {
+            let folder = Folder::new();
+            let mut run =
+                start(home).run(&[python, &example("async_tasks.py"), &folder.file("log")]);
+            run.ready();
+            let tasks = ["task 1: ", "task 2: ", "task 3: "];
+            eventually("every task works", || {
+                let log = folder.read("log");
+                tasks.iter().all(|task| log.contains(task))
+            });
+            run.signal(signal);
+            assert_eq!(run.line(), "All tasks stopped", "{home:?} {signal}");
+            assert_eq!(run.wait(), Ended::code(0), "{home:?} {signal}");
+            let log = folder.read("log");
+            let lines = whole_lines(&log);
+            let mut known = 0;
+            for task in tasks {
+                let done: Vec<&str> = lines
+                    .iter()
+                    .filter_map(|line| line.strip_prefix(task))
+                    .collect();
+                let last = done.len() - 1;
+                let mut expected: Vec<String> =
+                    (1..=last).map(|step| format!("step {step}")).collect();
+                expected.push(format!("stopped after step {last}"));
+                assert_eq!(done, expected, "{home:?} {signal} {task}");
+                known += done.len();
+            }
+            assert_eq!(lines.len(), known, "{home:?} {signal}: {lines:?}");
+            assert_eq!(run.rest(), Vec::<String>::new(), "{home:?} {signal}");
+            assert_eq!(run.errors(), "", "{home:?} {signal}");
+        }
+    });
+}
+
+#[test]
+fn the_workers_of_a_shell_are_asked_when_it_has_gone_and_waited_for() {
+    in_every_home(|home| {
+        let folder = Folder::new();
+        let mut run = start(home).run(&["sh", &example("shell_workers.sh"), &folder.file("log")]);
+        let shell = run.ready();
+        let supervise = if home.is_pid1() { 1 } else { run.pid };
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.wait(), Ended::killed(home, libc::SIGTERM), "{home:?}");
+        // At once: what is not in the log by now was not waited for.
+        let log = folder.read("log");
+        let mut last: Vec<&str> = whole_lines(&log)
+            .into_iter()
+            .filter(|line| !line.contains(": request "))
+            .collect();
+        last.sort_unstable();
+        // Asked by nobody else before, and by `supervise` when it had adopted
+        // them: when the shell, which was their parent, had gone.
+        let expected = ["first", "second"]
+            .map(|name| format!("{name}: last line, asked 1 time(s), parent {supervise}"));
+        assert_eq!(last, expected, "{home:?}, shell {shell}");
+        assert_eq!(run.rest(), Vec::<String>::new(), "{home:?}");
+        // A worker's shell may say that its `sleep` was asked as well.
+        let errors = run.errors();
+        assert!(!errors.contains("supervise: "), "{home:?}: {errors}");
+    });
+}
+
+#[test]
+fn the_workers_of_a_hanging_program_save_and_it_alone_is_killed() {
+    // A quarter of it is what the workers have on a busy machine.
+    const GRACE: Duration = Duration::from_secs(6);
+    in_every_home_with_python(|home, python| {
+        let folder = Folder::new();
+        let mut run = start(home)
+            .options(&format!("-t {}", GRACE.as_secs()))
+            .run(&[python, &example("hanging_parent.py"), &folder.file("log")]);
+        let program = run.ready();
+        let asked = Instant::now();
+        run.signal(libc::SIGTERM);
+        eventually("the workers save, or it is over", || {
+            folder.read("log").lines().count() >= 2 || !run.is_running()
+        });
+        let saved_after = asked.elapsed();
+        assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
+        let ended_after = asked.elapsed();
+        let log = folder.read("log");
+        assert!(!log.is_empty(), "{home:?}: nobody saved: {}", run.errors());
+        let mut lines = whole_lines(&log);
+        lines.sort_unstable();
+        // Its parent was there: nobody was killed yet.
+        let expected = [1, 2]
+            .map(|number| format!("worker {number}: saved, asked 1 time(s), parent {program}"));
+        assert_eq!(lines, expected, "{home:?}: {}", run.errors());
+        assert!(saved_after >= GRACE / 4 * 3, "{home:?}: {saved_after:?}");
+        assert!(ended_after >= GRACE, "{home:?}: {ended_after:?}");
+        run.wait_for_error(&format!("pid {program} "));
+        assert!(run.errors().contains("SIGKILL"), "{home:?}");
+    });
+}
+
+#[test]
+fn every_example_is_tested_and_says_how_to_run_it() {
+    let mut files: Vec<String> = std::fs::read_dir(folder_of_examples())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    files.sort_unstable();
+    assert_eq!(files, EXAMPLES, "the files and the list of them");
+    for name in EXAMPLES {
+        let call = format!("example(\"{name}\")");
+        assert!(
+            include_str!("examples.rs").contains(&call),
+            "{name} is in no test"
+        );
+        let path = example(name);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let interpreter = if name.ends_with(".py") {
+            "#!/usr/bin/env python3"
+        } else {
+            "#!/bin/sh"
+        };
+        let mut lines = text.lines();
+        assert_eq!(lines.next(), Some(interpreter), "{name}");
+        let mut comment = lines.take_while(|line| line.starts_with('#'));
+        let command = format!(" -- ./{name}");
+        assert!(
+            comment.any(|line| line.starts_with("#   supervise ") && line.contains(&command)),
+            "{name} does not say how to run it"
+        );
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o111, 0o111, "{name} is not executable");
+    }
+}

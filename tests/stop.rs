@@ -1,0 +1,580 @@
+//! A stop: who is asked, when, how often; what happens at the deadline; and
+//! that nothing is left.
+//!
+//! Not tested here: that setting the time of day moves no deadline. A time
+//! namespace shifts the monotonic clock and not that of day, and to set the
+//! machine's own would disturb everything else on it. The one clock in the
+//! program is `Instant`, which is the monotonic one.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::*;
+
+/// A shell that ignores what is asked of it and ends when its file is there.
+const NEVER: &str = "trap '' TERM; while :; do sleep 0.05; done";
+
+#[test]
+fn a_command_that_ends_in_time_has_its_own_status() {
+    for home in homes() {
+        for signal in [libc::SIGTERM, libc::SIGINT] {
+            let mut run = start(home).shell(
+                "trap 'echo saved; exit 3' TERM INT; echo ready $$; while :; do sleep 0.01; done",
+            );
+            run.ready();
+            run.signal(signal);
+            assert_eq!(run.line(), "saved");
+            assert_eq!(run.wait(), Ended::code(3), "{home:?}");
+            assert_eq!(run.errors(), "", "a graceful stop is silent");
+        }
+    }
+}
+
+#[test]
+fn a_command_that_does_not_end_is_killed_at_the_deadline_and_not_before() {
+    for home in homes() {
+        let mut run = start(home).options("-t 400ms").fixture(&["print-signals"]);
+        run.ready();
+        let asked = Instant::now();
+        run.signal(libc::SIGTERM);
+        assert!(run.line().starts_with("15 "), "it is asked first");
+        assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
+        assert!(
+            asked.elapsed() >= Duration::from_millis(400),
+            "{home:?}: {:?}",
+            asked.elapsed()
+        );
+        let errors = run.errors();
+        assert!(
+            errors.contains("sending SIGKILL: grace period of 400ms is over"),
+            "{errors}"
+        );
+        assert!(
+            errors.contains("(fixture, state S) has not ended"),
+            "{errors}"
+        );
+    }
+}
+
+#[test]
+fn a_grace_period_of_0_kills_at_once() {
+    for home in homes() {
+        let mut run = start(home).options("-t 0").fixture(&["print-signals"]);
+        run.ready();
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
+        assert_eq!(run.rest(), Vec::<String>::new(), "it was not asked");
+    }
+}
+
+#[test]
+fn later_stop_requests_are_forwarded_too() {
+    for home in homes() {
+        let mut run = start(home).fixture(&["print-signals", "64"]);
+        run.ready();
+        for signal in [libc::SIGTERM, libc::SIGTERM, libc::SIGINT] {
+            run.signal(signal);
+            assert!(run.line().starts_with(&format!("{signal} ")), "{home:?}");
+        }
+        run.signal(64);
+        run.line();
+        assert_eq!(run.wait(), Ended::code(0));
+    }
+}
+
+#[test]
+fn the_first_stop_request_alone_sets_the_deadline() {
+    let mut run = start(Home::Plain)
+        .options("-t 1s -v")
+        .fixture(&["print-signals"]);
+    run.ready();
+    // Requests without end: were the deadline moved by each, it would never
+    // come.
+    run.signal(libc::SIGTERM);
+    while let Some(line) = run.next_line() {
+        assert!(line.starts_with("15 "), "{line}");
+        if run.is_running() {
+            run.signal(libc::SIGTERM);
+        }
+    }
+    assert_eq!(run.wait(), Ended::signal(libc::SIGKILL));
+    assert_eq!(
+        run.errors().matches("stopping").count(),
+        1,
+        "{}",
+        run.errors()
+    );
+}
+
+#[test]
+fn which_signals_are_a_stop_request_can_be_chosen() {
+    for (options, signal, stops) in [
+        ("", libc::SIGHUP, false),
+        ("", libc::SIGQUIT, false),
+        ("--stop-on HUP", libc::SIGHUP, true),
+        ("--stop-on HUP", libc::SIGTERM, true),
+        ("--stop-on RTMIN+3", 37, true),
+        ("--stop-on none --stop-on QUIT", libc::SIGQUIT, true),
+        ("--stop-on none --stop-on QUIT", libc::SIGTERM, false),
+        ("--stop-on QUIT -r QUIT:TERM", libc::SIGQUIT, true),
+    ] {
+        let mut run = start(Home::Plain)
+            .options(options)
+            .options("-v -t infinity")
+            .fixture(&["print-signals", "64"]);
+        run.ready();
+        run.signal(signal);
+        run.line();
+        run.signal(64);
+        run.line();
+        assert_eq!(run.wait(), Ended::code(0));
+        assert_eq!(
+            run.errors().contains("stopping"),
+            stops,
+            "{options} {signal}: {}",
+            run.errors()
+        );
+    }
+}
+
+#[test]
+fn a_stopped_command_is_resumed_to_hear_that_it_should_end() {
+    for home in homes() {
+        let mut run = start(home).run(&["sleep", "1000"]);
+        let command = run.command();
+        eventually("sleep sleeps", || {
+            std::fs::read_to_string(format!("/proc/{command}/comm"))
+                .is_ok_and(|n| n.trim() == "sleep")
+        });
+        send(command, libc::SIGSTOP);
+        eventually("it is stopped", || {
+            status_field(command, "State").unwrap().starts_with('T')
+        });
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.wait(), Ended::killed(home, libc::SIGTERM), "{home:?}");
+    }
+}
+
+#[test]
+fn a_command_that_stops_itself_when_asked_is_resumed() {
+    for home in homes() {
+        let mut run = start(home).shell(
+            "trap 'kill -STOP $$; exit 3' TERM; echo ready $$; while :; do sleep 0.01; done",
+        );
+        run.ready();
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.wait(), Ended::code(3), "{home:?}");
+    }
+}
+
+#[test]
+fn leftovers_are_asked_when_the_command_has_ended_and_waited_for() {
+    for home in homes() {
+        // The worker is asked after its parent has gone: it says who its
+        // parent is then, which is supervise.
+        let script = "
+            (trap 'read -r _ _ _ parent _ < /proc/self/stat; echo worker saved; exit 0' TERM
+             echo ready 1; while :; do sleep 0.01; done) &
+            trap 'kill -0 $! && echo command ends first; exit 4' TERM
+            echo ready 2; while :; do sleep 0.01; done";
+        let mut run = start(home).shell(script);
+        run.ready();
+        run.ready();
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.line(), "command ends first", "{home:?}");
+        assert_eq!(run.line(), "worker saved", "{home:?}");
+        assert_eq!(
+            run.wait(),
+            Ended::code(4),
+            "the status is the command's: {home:?}"
+        );
+        assert!(!run.errors().contains("supervise: "), "{}", run.errors());
+    }
+}
+
+#[test]
+fn the_deadline_belongs_to_everything_not_to_the_command() {
+    for home in homes() {
+        let script = format!(
+            "(echo ready 1; {NEVER}) & trap 'exit 0' TERM; echo ready 2; while :; do sleep 0.01; done"
+        );
+        let mut run = start(home).options("-t 500ms").shell(&script);
+        run.ready();
+        run.ready();
+        let asked = Instant::now();
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+        assert!(asked.elapsed() >= Duration::from_millis(500), "{home:?}");
+        // Its output ends, so that everyone who had it has ended.
+        run.rest();
+        assert!(run.errors().contains("has not ended"), "{}", run.errors());
+    }
+}
+
+#[test]
+fn nobody_is_asked_twice() {
+    let fixture = fixture();
+    for home in homes() {
+        for options in ["", "-g"] {
+            // The command hangs, so that the rest is asked before it has ended,
+            // then ends before the deadline.
+            let script = format!(
+                "{fixture} print-signals & trap 'read _ < $FIFO; exit 0' TERM; echo ready 2
+                 while :; do sleep 0.01; done"
+            );
+            let folder = Folder::new();
+            let fifo = folder.file("fifo");
+            make_fifo(&fifo);
+            let mut run = start(home)
+                .options(options)
+                .options("-t 1s --leftovers stop")
+                .variable("FIFO", &fifo)
+                .shell(&script);
+            let both = [run.line(), run.line()];
+            assert!(
+                both.iter().all(|line| line.starts_with("ready ")),
+                "{both:?}"
+            );
+            run.signal(libc::SIGTERM);
+            // With -g at once, otherwise at three quarters.
+            assert!(run.line().starts_with("15 "), "{home:?} {options:?}");
+            std::fs::write(&fifo, "go\n").unwrap();
+            assert_eq!(
+                run.wait(),
+                Ended::code(0),
+                "{home:?} {options:?}: {}",
+                run.errors()
+            );
+            let rest: Vec<String> = run
+                .rest()
+                .into_iter()
+                .filter(|line| !line.starts_with("18 "))
+                .collect();
+            assert_eq!(
+                rest,
+                Vec::<String>::new(),
+                "{home:?} {options:?}: asked again"
+            );
+        }
+    }
+}
+
+#[test]
+fn everything_else_is_asked_at_three_quarters_if_the_command_hangs() {
+    for home in homes() {
+        let script = format!(
+            "(trap 'echo saved; exit 0' TERM; echo ready 1; while :; do sleep 0.01; done) & echo ready 2; {NEVER}"
+        );
+        let mut run = start(home).options("-t 1s").shell(&script);
+        run.ready();
+        run.ready();
+        let asked = Instant::now();
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.line(), "saved");
+        assert!(asked.elapsed() >= Duration::from_millis(750), "{home:?}");
+        assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
+    }
+}
+
+fn make_fifo(path: &str) {
+    nix::unistd::mkfifo(path, nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
+    // Whatever the umask: for everyone.
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+}
+
+/// A program in a session of its own, started by a shell that has ended.
+const DAEMON: &str = "setsid sh -c 'trap \"echo daemon saved; exit 0\" TERM; echo ready $$; while :; do sleep 0.01; done' &";
+
+#[test]
+fn what_left_the_group_and_the_session_is_asked_too() {
+    for home in homes() {
+        for escape in [
+            DAEMON.to_owned(),
+            format!("(({DAEMON}) &)"),
+            format!("nohup {DAEMON}"),
+        ] {
+            let mut run = start(home).shell(&format!(
+                "{escape}\ntrap 'exit 0' TERM; echo ready 0; while :; do sleep 0.01; done"
+            ));
+            run.ready();
+            run.ready();
+            run.signal(libc::SIGTERM);
+            assert_eq!(run.line(), "daemon saved", "{home:?}: {escape}");
+            assert_eq!(run.wait(), Ended::code(0));
+        }
+    }
+}
+
+#[test]
+fn what_another_thread_forked_is_asked_too() {
+    let fixture = fixture();
+    let mut run = start(Home::Plain).options("-t 1s").shell(&format!(
+        "{fixture} thread-fork sh -c 'trap \"echo saved; exit 0\" TERM; echo ready $$; while :; do sleep 0.01; done' &
+         trap 'exit 0' TERM; echo ready 0; while :; do sleep 0.01; done"
+    ));
+    run.ready();
+    run.ready();
+    run.signal(libc::SIGTERM);
+    assert_eq!(run.line(), "saved");
+    assert_eq!(run.wait(), Ended::code(0));
+}
+
+#[test]
+fn a_namespace_inside_ends_with_the_rest() {
+    if !is_root() {
+        eprintln!("SKIPPED: a PID namespace needs root");
+        return;
+    }
+    // PID 1 of the inner one does not end by SIGTERM, nor does unshare.
+    let mut run = start(Home::Plain).options("-t 500ms").shell(
+        "unshare --pid --fork sh -c 'echo ready $$; sleep 1000; :' &
+         trap 'exit 0' TERM; echo ready 0; while :; do sleep 0.01; done",
+    );
+    run.ready();
+    run.ready();
+    run.signal(libc::SIGTERM);
+    assert_eq!(run.wait(), Ended::code(0));
+    run.rest();
+}
+
+#[test]
+fn what_forks_without_end_is_gone_in_the_end() {
+    for home in homes() {
+        // Each leaves the session and ignores what it is asked. The number is
+        // what they are found by.
+        let marker = format!(
+            "{}.{}",
+            987_654,
+            std::process::id() + u32::from(home == Home::Pid1)
+        );
+        let script = format!(
+            "trap '' TERM; echo ready $$; i=0
+             while :; do (setsid sleep {marker} &); i=$((i+1)); [ $i -lt 300 ] || i=0; sleep 0.003; done"
+        );
+        let mut run = start(home).options("-t 300ms").shell(&script);
+        run.ready();
+        eventually("it has forked", || !with_argument(&marker).is_empty());
+        run.signal(libc::SIGTERM);
+        assert_eq!(
+            run.wait(),
+            Ended::killed(home, libc::SIGKILL),
+            "{home:?}: {}",
+            run.errors()
+        );
+        assert_eq!(
+            with_argument(&marker),
+            Vec::<i32>::new(),
+            "{home:?}: {}",
+            run.errors()
+        );
+    }
+}
+
+/// The processes that have this word on their command line, after the name of
+/// a program.
+fn with_argument(word: &str) -> Vec<i32> {
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+            line.split(|b| *b == 0)
+                .nth(1)?
+                .eq(word.as_bytes())
+                .then_some(pid)
+        })
+        .collect()
+}
+
+#[test]
+fn policies_for_leftovers() {
+    // The command ends by itself and leaves a process that writes when it is
+    // asked; what follows depends on the policy and the home.
+    let script = "(trap 'echo asked; exit 0' TERM; echo ready $$; while :; do sleep 0.01; done) & read -r line < $FIFO; exit 3";
+    for home in homes() {
+        for (policy, stops) in [("auto", home.is_pid1()), ("stop", true), ("leave", false)] {
+            let folder = Folder::new();
+            let fifo = folder.file("fifo");
+            make_fifo(&fifo);
+            let mut run = start(home)
+                .options(&format!("-v --leftovers {policy}"))
+                .variable("FIFO", &fifo)
+                .shell(script);
+            run.ready();
+            let worker = children_of(run.command())[0];
+            let _leftover = (!home.is_pid1()).then(|| Leftover(worker));
+            std::fs::write(&fifo, "go\n").unwrap();
+            if stops {
+                assert_eq!(run.line(), "asked", "{home:?} {policy}");
+            }
+            assert_eq!(
+                run.wait(),
+                Ended::code(3),
+                "{home:?} {policy}: {}",
+                run.errors()
+            );
+            let is_left = !stops && !home.is_pid1();
+            assert_eq!(is_alive(worker), is_left, "{home:?} {policy}");
+            assert_eq!(
+                run.errors().contains("is left to itself"),
+                !stops,
+                "{home:?} {policy}: {}",
+                run.errors()
+            );
+        }
+    }
+}
+
+#[test]
+fn waiting_for_leftovers_ends_with_the_last_of_them_or_with_a_stop_request() {
+    let script = "(trap 'echo asked; exit 0' TERM; echo ready $$; read -r line < $FIFO) & read -r line < $FIRST; exit 3";
+    for home in homes() {
+        for stop in [false, true] {
+            let folder = Folder::new();
+            let [first, fifo] = ["first", "fifo"].map(|name| {
+                let path = folder.file(name);
+                make_fifo(&path);
+                path
+            });
+            let mut run = start(home)
+                .options("-v --leftovers wait")
+                .variable("FIRST", &first)
+                .variable("FIFO", &fifo)
+                .shell(script);
+            run.ready();
+            std::fs::write(&first, "go\n").unwrap();
+            run.wait_for_error("has ended: exit status 3");
+            assert!(run.is_running(), "{home:?}");
+            if stop {
+                run.signal(libc::SIGTERM);
+                assert_eq!(run.line(), "asked", "{home:?}");
+            } else {
+                std::fs::write(&fifo, "go\n").unwrap();
+            }
+            assert_eq!(run.wait(), Ended::code(3), "{home:?} {stop}");
+            assert_eq!(run.rest(), Vec::<String>::new(), "{home:?} {stop}");
+        }
+    }
+}
+
+#[test]
+fn leave_kills_only_the_command_at_the_deadline() {
+    let script = format!("(echo ready $$; {NEVER}) & {NEVER}");
+    let mut run = start(Home::Plain)
+        .options("-t 300ms --leftovers leave")
+        .shell(&script);
+    run.ready();
+    let worker = children_of(run.command()).into_iter().next().unwrap();
+    let _leftover = Leftover(worker);
+    run.signal(libc::SIGTERM);
+    assert_eq!(run.wait(), Ended::signal(libc::SIGKILL));
+    assert!(is_alive(worker), "it was to be left");
+}
+
+#[test]
+fn an_end_in_the_moment_of_the_deadline_is_accounted_for_either_way() {
+    for round in 0..40 {
+        let mut run = start(Home::Plain)
+            .options("-t 50ms")
+            .shell("trap 'sleep 0.046; exit 3' TERM; echo ready $$; while :; do sleep 0.01; done");
+        run.ready();
+        run.signal(libc::SIGTERM);
+        let ended = run.wait();
+        let killed = run.errors().contains("sending SIGKILL");
+        if ended == Ended::signal(libc::SIGKILL) {
+            assert!(killed, "round {round}: killed without a word");
+        } else {
+            assert_eq!(ended, Ended::code(3), "round {round}");
+        }
+    }
+}
+
+#[test]
+fn what_sigkill_does_not_end_is_named_and_given_up() {
+    let freezer = std::path::Path::new("/sys/fs/cgroup/freezer");
+    let group = freezer.join(format!("supervise-test-{}", std::process::id()));
+    if std::fs::create_dir(&group).is_err() {
+        eprintln!("SKIPPED: no cgroup v1 freezer that this user may use");
+        return;
+    }
+    let mut run = start(Home::Plain)
+        .options("-t 100ms")
+        .fixture(&["print-signals"]);
+    run.ready();
+    let command = run.command();
+    std::fs::write(group.join("cgroup.procs"), command.to_string()).unwrap();
+    std::fs::write(group.join("freezer.state"), "FROZEN").unwrap();
+    eventually("it is frozen", || {
+        std::fs::read_to_string(group.join("freezer.state"))
+            .unwrap()
+            .trim()
+            == "FROZEN"
+    });
+    run.signal(libc::SIGTERM);
+    let ended = run.wait();
+    std::fs::write(group.join("freezer.state"), "THAWED").unwrap();
+    eventually("the group is empty", || std::fs::remove_dir(&group).is_ok());
+    assert_eq!(ended, Ended::signal(libc::SIGKILL));
+    assert!(
+        run.errors().contains("does not end by SIGKILL"),
+        "{}",
+        run.errors()
+    );
+}
+
+#[test]
+fn a_pid_that_was_given_away_is_not_hit() {
+    if !Home::Pid1.is_possible() {
+        return;
+    }
+    // PID 1 here is a shell. supervise runs below it, its command ends and
+    // leaves one that does not want to; then the command's pid goes to a
+    // stranger, who must outlive the deadline.
+    let folder = Folder::new();
+    let fifo = folder.file("fifo");
+    make_fifo(&fifo);
+    make_fifo(&format!("{fifo}.never"));
+    let command = folder.write(
+        "command",
+        format!("#!/bin/sh\nsetsid sh -c 'trap \"\" TERM; echo go > {fifo}; read -r _ < {fifo}.never' &\necho $$ > {fifo}.pid\nread -r go < {fifo}\nexit 0\n"),
+        0o755,
+    );
+    let script = format!(
+        "{SUPERVISE} -t 1s --leftovers stop {command} & supervise=$!
+         until [ -s {fifo}.pid ]; do sleep 0.01; done; read -r pid < {fifo}.pid
+         while kill -0 $pid 2>/dev/null; do sleep 0.01; done
+         echo $((pid - 1)) > /proc/sys/kernel/ns_last_pid
+         sleep 1000 & stranger=$!
+         wait $supervise; status=$?
+         kill -0 $stranger && echo survived; echo $pid $stranger $status; kill $stranger"
+    );
+    let output = std::process::Command::new("unshare")
+        .args([
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--kill-child",
+            "sh",
+            "-c",
+            &script,
+        ])
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert_eq!(
+        lines[0],
+        "survived",
+        "{stdout} {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let numbers: Vec<&str> = lines[1].split(' ').collect();
+    assert_eq!(numbers[2], "0", "the command's own status");
+    assert_eq!(
+        numbers[0], numbers[1],
+        "the stranger did not get the pid: nothing was tested"
+    );
+    assert!(String::from_utf8_lossy(&output.stderr).contains("has not ended"));
+}
