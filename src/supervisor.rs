@@ -77,6 +77,7 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> LastAct {
     };
     Supervisor {
         settings,
+        own_pid,
         status_rules: StatusRules {
             remap: settings.remap.clone(),
             reraise: settings.reraise && !pid1,
@@ -86,7 +87,9 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> LastAct {
         child,
         leftovers: Leftovers::new(pid1),
         marks: Marks::default(),
-        reaping: false,
+        // Children of before our time (`sh -c "a & exec supervise b"`) may have
+        // ended when nobody was listening.
+        reaping: true,
     }
     .run()
 }
@@ -101,6 +104,7 @@ fn fork_advice(errno: Errno) -> &'static str {
 
 struct Supervisor<'a> {
     settings: &'a Settings,
+    own_pid: i32,
     status_rules: StatusRules,
     lifecycle: Lifecycle,
     child: Child,
@@ -132,10 +136,11 @@ impl Supervisor<'_> {
         match signals::wait(timeout) {
             Ok(Some(received)) if received.signal == Signal::CHLD => self.reaping = true,
             Ok(Some(received)) => {
-                debug!(
-                    "received {} from pid {} (uid {})",
-                    received.signal, received.pid, received.uid
-                );
+                // Not of our own: a line about the SIGPIPE of the last line
+                // would only make the next.
+                if received.pid != self.own_pid {
+                    debug!("received {} from {}", received.signal, sender(&received));
+                }
                 self.feed(Event::Signal(received))?;
             }
             Ok(None) => {}
@@ -231,9 +236,9 @@ impl Supervisor<'_> {
         match action {
             Action::SayStopping(received) => {
                 info!(
-                    "{} from pid {}: stopping, {}",
+                    "{} from {}: stopping, {}",
                     received.signal,
-                    received.pid,
+                    sender(&received),
                     grace_in_words(self.settings.grace)
                 );
             }
@@ -301,6 +306,14 @@ fn said(target: Target, signal: Signal, result: nix::Result<()>) {
             );
         }
         Err(errno) => warn!("cannot send {signal} to {target}: {}", errno.desc()),
+    }
+}
+
+fn sender(received: &Received) -> String {
+    match received.pid {
+        // Of a process that our PID namespace does not know, or of the kernel.
+        0 => format!("outside the PID namespace (uid {})", received.uid),
+        pid => format!("pid {pid} (uid {})", received.uid),
     }
 }
 

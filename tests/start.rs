@@ -57,7 +57,12 @@ fn signal_mask_and_dispositions_are_those_that_were_inherited() {
         } else {
             [&[fixture.as_str()], state.as_slice()].concat()
         };
-        let command = ["grep", "-E", "^(Sig|Shd)", "/proc/self/status"];
+        let command = [
+            "grep",
+            "-E",
+            "^(Sig(Pnd|Blk|Ign|Cgt)|ShdPnd)",
+            "/proc/self/status",
+        ];
         assert_same_under_supervise(&wrapper, &command);
     }
 }

@@ -22,10 +22,12 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 /// How long a fact may take to come about on a machine that is busy with other
 /// things. Nothing waits this long unless it fails.
@@ -125,10 +127,22 @@ pub struct Run {
     /// The pid of `supervise` as seen from here.
     pub pid: i32,
     lines: Receiver<String>,
-    errors: Arc<Mutex<String>>,
+    errors: Errors,
     home: Home,
     /// Whether the end was waited for.
     ended: bool,
+}
+
+/// The pipe that is stderr, and what was read from it so far.
+struct Errors(Mutex<(ChildStderr, Vec<u8>)>);
+
+impl Errors {
+    fn read(&self) -> String {
+        let (pipe, text) = &mut *self.0.lock().unwrap();
+        // Ends with "would block" or at the end of the file.
+        let _ = pipe.read_to_end(text);
+        String::from_utf8_lossy(text).into_owned()
+    }
 }
 
 /// How a run ended.
@@ -257,18 +271,13 @@ impl Start {
                 }
             }
         });
-        let errors = Arc::new(Mutex::new(String::new()));
-        let mut stderr = child.stderr.take().unwrap();
-        let collected = Arc::clone(&errors);
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(length @ 1..) = stderr.read(&mut bytes) {
-                collected
-                    .lock()
-                    .unwrap()
-                    .push_str(&String::from_utf8_lossy(&bytes[..length]));
-            }
-        });
+        // Not a thread: what supervise has written when it ends is there to be
+        // read, and nobody has to wait for another to have read it.
+        let stderr = child.stderr.take().unwrap();
+        let size = fcntl(&stderr, FcntlArg::F_SETPIPE_SZ(1 << 20));
+        size.expect("a pipe of a megabyte");
+        fcntl(&stderr, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        let errors = Errors(Mutex::new((stderr, Vec::new())));
 
         let pid = i32::try_from(child.id()).unwrap();
         let mut run = Run {
@@ -363,7 +372,7 @@ impl Run {
         while status.is_none() {
             status = child.try_wait().unwrap();
             if status.is_none() {
-                let errors = self.errors.lock().unwrap().clone();
+                let errors = self.errors.read();
                 assert!(
                     Instant::now() < deadline,
                     "supervise did not end; stderr: {errors}"
@@ -386,7 +395,7 @@ impl Run {
 
     /// What stderr has had so far.
     pub fn errors(&self) -> String {
-        self.errors.lock().unwrap().clone()
+        self.errors.read()
     }
 
     /// Waits until stderr says this.

@@ -1,0 +1,184 @@
+//! The log goes to stderr and never holds anything up.
+
+mod common;
+
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::process::{Command, Stdio};
+
+use common::*;
+
+#[test]
+fn a_full_pipe_that_nobody_reads_holds_nothing_up() {
+    let fixture = fixture();
+    for home in homes() {
+        let mut run = start(home)
+            .through(&[&fixture, "tail-of-pipe", "4096"])
+            .options("-vvv")
+            .fixture(&["print-signals", "64"]);
+        run.ready();
+        for _ in 0..50 {
+            run.signal(libc::SIGUSR1);
+            assert!(run.line().starts_with("10 "), "{home:?}");
+        }
+        run.signal(64);
+        run.line();
+        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+    }
+}
+
+#[test]
+fn lines_that_were_lost_are_counted_when_there_is_room_again() {
+    // A pipe of our own: full, then read.
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let size = nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    let mut child = Command::new(SUPERVISE)
+        .args(["-vv", "--", &fixture(), "print-signals", "64"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(writer)
+        .spawn()
+        .unwrap();
+    let pid = i32::try_from(child.id()).unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    lines.next().unwrap().unwrap();
+    // More lines than fit.
+    for _ in 0..size / 20 {
+        send(pid, libc::SIGUSR1);
+        assert!(lines.next().unwrap().unwrap().starts_with("10 "));
+    }
+    // Whatever is there is read, so that the last lines find room.
+    let mut log = vec![0; usize::try_from(size).unwrap()];
+    let length = reader.read(&mut log).unwrap();
+    log.truncate(length);
+    send(pid, 64);
+    lines.next().unwrap().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    reader.read_to_end(&mut log).unwrap();
+    let log = String::from_utf8(log).unwrap();
+    let told: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("log lines lost"))
+        .collect();
+    assert_eq!(told.len(), 1, "{log}");
+    assert!(
+        log.lines().all(|line| line.starts_with("supervise: ")),
+        "whole lines only: {log}"
+    );
+}
+
+#[test]
+fn what_supervise_did_to_itself_by_logging_is_not_forwarded() {
+    // A reader that has gone (SIGPIPE) and a file size limit (SIGXFSZ).
+    let folder = Folder::new();
+    for stderr in ["2>&1 >&3 | :", &format!("2>{}", folder.file("log"))] {
+        let script = format!(
+            "ulimit -f 0; exec 3>&1; {SUPERVISE} -vvv -- {} print-signals 64 {stderr}",
+            fixture()
+        );
+        let mut run = start(Home::Plain)
+            .options("--stop-on none -r 64:64")
+            .shell(&script);
+        run.ready();
+        let mut inner = Vec::new();
+        eventually("the inner one is found", || {
+            inner = descendants_of(run.command())
+                .into_iter()
+                .filter(|pid| !children_of(*pid).is_empty())
+                .collect();
+            !inner.is_empty()
+        });
+        for _ in 0..5 {
+            send(inner[0], libc::SIGUSR1);
+            assert!(run.line().starts_with("10 "), "{stderr}");
+        }
+        send(inner[0], 64);
+        assert!(run.line().starts_with("64 "), "{stderr}");
+        run.wait();
+    }
+}
+
+#[test]
+fn nothing_goes_to_stdout_and_no_flag_of_stderr_changes() {
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let flags =
+        |fd: &std::io::PipeWriter| nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFL).unwrap();
+    let before = flags(&writer);
+    let output = Command::new(SUPERVISE)
+        .args(["-vvv", "--", "sh", "-c", "echo payload"])
+        .stderr(writer.try_clone().unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(output.stdout, b"payload\n");
+    assert_eq!(flags(&writer), before, "descriptor {}", writer.as_raw_fd());
+}
+
+#[test]
+fn it_logs_to_files_sockets_terminals_and_devices() {
+    let folder = Folder::new();
+    let log = folder.file("log");
+    let run = |redirection: &str| {
+        let script = format!("exec {SUPERVISE} -v -- sh -c 'exit 3' {redirection}");
+        Command::new("sh")
+            .args(["-c", &script])
+            .status()
+            .unwrap()
+            .code()
+    };
+    assert_eq!(run(&format!("2>>{log}")), Some(3));
+    assert!(
+        folder.read("log").contains("has ended: exit status 3"),
+        "{}",
+        folder.read("log")
+    );
+    for device in ["/dev/null", "/dev/full"] {
+        assert_eq!(run(&format!("2>{device}")), Some(3), "{device}");
+    }
+
+    let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let status = Command::new(SUPERVISE)
+        .args(["-v", "--", "sh", "-c", "exit 3"])
+        .stderr(std::os::fd::OwnedFd::from(theirs))
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(3));
+    let mut text = String::new();
+    ours.read_to_string(&mut text).unwrap();
+    assert!(text.contains("has ended: exit status 3"), "{text}");
+}
+
+#[test]
+fn a_name_cannot_forge_a_line() {
+    let mut run = start(Home::Plain).run(&["no\nsupervise: \x1b[31mforged"]);
+    assert_eq!(run.wait(), Ended::code(127));
+    eventually("a line", || run.errors().ends_with('\n'));
+    assert_eq!(run.errors().lines().count(), 1, "{}", run.errors());
+    assert!(!run.errors().contains('\x1b'));
+}
+
+#[test]
+fn levels_say_as_much_as_they_are_asked_for() {
+    for (options, variable, contains, lacks) in [
+        ("", "", "", "supervise: "),
+        ("-v", "", "has ended", "received"),
+        ("-vv", "", "received SIGTERM", "\u{0}"),
+        ("", "debug", "received SIGTERM", "\u{0}"),
+        ("-q", "debug", "", "supervise: "),
+        ("", "off", "", "supervise: "),
+    ] {
+        let mut run = start(Home::Plain)
+            .options(options)
+            .variable("SUPERVISE_LOG", variable)
+            .fixture(&["print-signals", "15"]);
+        run.ready();
+        run.signal(libc::SIGTERM);
+        run.line();
+        assert_eq!(run.wait(), Ended::code(0));
+        eventually("the last line", || run.errors().contains(contains));
+        assert!(
+            !run.errors().contains(lacks),
+            "{options} {variable}: {}",
+            run.errors()
+        );
+    }
+}

@@ -1,0 +1,164 @@
+//! Children: every one that ends is reaped, the command's status is its own
+//! among thousands, and neither a storm nor idleness costs anything else.
+
+mod common;
+
+use common::*;
+
+#[test]
+fn ends_that_are_announced_together_are_all_seen() {
+    for home in homes() {
+        // SIGCHLD merges: a thousand ends may be announced once.
+        for _ in 0..8 {
+            let mut run = start(home).fixture(&["children", "1000"]);
+            assert_eq!(run.wait(), Ended::code(7), "{home:?}");
+        }
+    }
+}
+
+#[test]
+fn orphans_are_reaped_while_the_command_runs() {
+    for home in homes() {
+        let mut run = start(home)
+            .options("-vv")
+            .shell("(sh -c 'exit 9' &) ; (kill -9 $(sh -c 'echo $PPID') &); echo ready $$; read -r _ < /dev/zero");
+        run.ready();
+        run.wait_for_error("reaped orphan");
+        eventually("no zombie is left", || children_of(run.pid).len() == 1);
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.wait(), Ended::killed(home, libc::SIGTERM), "{home:?}");
+    }
+}
+
+#[test]
+fn reaped_orphans_are_warned_about_if_that_is_asked_for() {
+    for (options, told) in [("-w", true), ("", false), ("-w -q", false)] {
+        let mut run = start(Home::Plain)
+            .options(options)
+            .fixture(&["orphans", "1"]);
+        assert_eq!(run.wait(), Ended::code(7));
+        assert_eq!(
+            run.errors().contains("reaped orphan"),
+            told,
+            "{options}: {}",
+            run.errors()
+        );
+    }
+}
+
+#[test]
+fn a_storm_of_orphans_delays_neither_signals_nor_the_deadline() {
+    let fixture = fixture();
+    for home in homes() {
+        // It goes on for ever: whoever waits for it to end waits for ever.
+        let storm = format!("{fixture} orphans 2000000000 >/dev/null &");
+        let mut run = start(home).shell(&format!("{storm} exec {fixture} print-signals 15"));
+        run.ready();
+        run.signal(libc::SIGTERM);
+        while !run.line().starts_with("15 ") {}
+        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+
+        let mut run = start(home).options("-t 300ms").shell(&format!(
+            "trap '' TERM; {storm} exec {fixture} print-signals 15"
+        ));
+        run.ready();
+        run.signal(libc::SIGTERM);
+        while !run.line().starts_with("15 ") {}
+        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+        assert!(
+            run.errors().contains("sending SIGKILL"),
+            "{home:?}: {}",
+            run.errors()
+        );
+    }
+}
+
+#[test]
+fn many_orphans_are_all_reaped_and_change_nothing() {
+    for home in homes() {
+        let mut run = start(home).fixture(&["orphans", "3000"]);
+        assert_eq!(run.wait(), Ended::code(7), "{home:?}");
+    }
+}
+
+#[test]
+fn children_of_before_our_time_are_not_taken_for_the_command() {
+    let mut run = start(Home::Plain)
+        .through(&["sh", "-c", "sh -c 'exit 9' & exec \"$@\"", "sh"])
+        .options("-vv")
+        .shell("trap 'exit 3' TERM; echo ready $$; while :; do sleep 0.01; done");
+    run.ready();
+    run.wait_for_error(": exit status 9");
+    run.signal(libc::SIGTERM);
+    assert_eq!(run.wait(), Ended::code(3));
+}
+
+#[test]
+fn a_program_whose_main_thread_has_ended_is_not_taken_for_dead() {
+    for home in homes() {
+        let mut run = start(home).fixture(&["leaderless"]);
+        run.ready();
+        let command = run.command();
+        eventually("its main thread is a zombie", || {
+            status_field(command, "State").unwrap().starts_with('Z')
+        });
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.wait(), Ended::code(9), "{home:?}");
+    }
+}
+
+#[test]
+fn a_command_that_is_stopped_and_resumed_is_not_taken_for_dead() {
+    for home in homes() {
+        let mut run = start(home).fixture(&["print-signals", "64"]);
+        run.ready();
+        let command = run.command();
+        for _ in 0..20 {
+            send(command, libc::SIGSTOP);
+            eventually("it is stopped", || {
+                status_field(command, "State").unwrap().starts_with('T')
+            });
+            run.signal(libc::SIGCONT);
+            assert!(run.line().starts_with("18 "), "{home:?}");
+        }
+        run.signal(64);
+        run.line();
+        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+    }
+}
+
+#[test]
+fn idle_it_sleeps_without_a_timer() {
+    if std::fs::read_to_string("/proc/self/syscall").is_err() {
+        eprintln!("SKIPPED: /proc does not show system calls here");
+        return;
+    }
+    for home in homes() {
+        let mut run = start(home)
+            .options("-t 1000")
+            .fixture(&["print-signals", "15"]);
+        run.ready();
+        // Number and arguments of the call that it sits in: the third argument
+        // of rt_sigtimedwait is the timeout, and there is none.
+        let mut seen = String::new();
+        eventually("it waits without a timeout", || {
+            seen =
+                std::fs::read_to_string(format!("/proc/{}/syscall", run.pid)).unwrap_or_default();
+            let words: Vec<&str> = seen.split(' ').collect();
+            words[0] == libc::SYS_rt_sigtimedwait.to_string() && words[3] == "0x0"
+        });
+        let switches = || status_field(run.pid, "voluntary_ctxt_switches");
+        let before = switches();
+        // Something else happens meanwhile, in which it has no part.
+        assert!(
+            std::process::Command::new("true")
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert_eq!(switches(), before, "{home:?}");
+        run.signal(libc::SIGTERM);
+        run.line();
+        assert_eq!(run.wait(), Ended::code(0));
+    }
+}
