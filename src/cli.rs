@@ -217,7 +217,7 @@ fn version(arguments: &[OsString]) -> String {
         .first()
         .and_then(|name| Path::new(name).file_name());
     if called == Some(OsStr::new("docker-init")) {
-        format!("tini version {version} (supervise)\nsupervise {version}\n")
+        format!("tini version {version} (supervise)\n")
     } else {
         format!("supervise {version}\n")
     }
@@ -345,12 +345,7 @@ impl Reader<'_> {
         let level = match verbose {
             0 => match self.variable(LOG_VARIABLE)? {
                 Some(given) => {
-                    given.read(|text| {
-                        env_filter::Builder::new()
-                            .try_parse(text)
-                            .map(drop)
-                            .map_err(|error| format!("{error}; say for example warn or debug"))
-                    })?;
+                    given.read(settings::check_log_filter)?;
                     return Ok(given.value);
                 }
                 None => "warn",
@@ -669,6 +664,7 @@ mod tests {
             ("SUPERVISE_GRACE", "-1"),
             ("SUPERVISE_PROCESS_GROUP", "maybe"),
             ("SUPERVISE_LOG", "no=such=filter"),
+            ("SUPERVISE_LOG", "nonsense"),
             ("SUPERVISE_STOP_ON", "TERM,,INT"),
         ] {
             let why = refused("cmd", &[(variable, value)]);

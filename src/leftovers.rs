@@ -4,9 +4,10 @@
 //! descendant otherwise: orphans come to us as their subreaper, so that
 //! nothing leaves the tree by forking twice or by setsid(2).
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
-use log::{debug, warn};
+use log::{debug, info, warn};
 use nix::errno::Errno;
 
 use crate::procfs::{self, Identity};
@@ -14,15 +15,16 @@ use crate::signal::Signal;
 use crate::sys::process::{PidFd, own_pid};
 use crate::sys::signals::{Target, kill};
 
-/// How often the tree is read until two readings agree. Something that forks
-/// without end never agrees; SIGKILL comes to it again and again.
+/// How often the tree is read at most, until a reading shows nobody new.
+/// Something that forks without end always does; SIGKILL comes to it again and
+/// again.
 const READINGS: usize = 4;
 
 /// How many processes are named in the log.
 const NAMED: usize = 10;
 
 /// A process as it was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 struct Found {
     identity: Identity,
     parent: i32,
@@ -90,13 +92,16 @@ impl Leftovers {
             }
             return;
         };
+        let mut asked = 0;
         for process in found {
             if Some(process.identity.pid) == command || !self.asked.insert(process.identity) {
                 continue;
             }
             debug!("asking pid {} to stop", process.identity.pid);
             self.signal(process, &[Signal::TERM, Signal::CONT]);
+            asked += 1;
         }
+        info!("asked what else is left to stop: {asked} processes");
     }
 
     /// Sends SIGKILL to everything that is left, `command` included if it runs.
@@ -135,6 +140,9 @@ impl Leftovers {
             log::log!(level, "some process {what}; /proc does not tell which");
             return;
         };
+        if found.is_empty() {
+            log::log!(level, "some process {what}; /proc hides which (hidepid)");
+        }
         for process in found.iter().take(NAMED) {
             let pid = process.identity.pid;
             let (name, state) = procfs::stat(pid).map_or_else(Default::default, |stat| {
@@ -153,6 +161,7 @@ impl Leftovers {
     }
 
     fn ask_blindly(&mut self, target: Target) {
+        info!("asking {target} that is left to stop");
         self.asked_blindly = true;
         for signal in [Signal::TERM, Signal::CONT] {
             report(target, signal, kill(target, signal));
@@ -172,40 +181,37 @@ impl Leftovers {
     }
 
     /// Everything that is left, as far as /proc shows it.
-    fn find(&self) -> Option<BTreeSet<Found>> {
+    fn find(&self) -> Option<Vec<Found>> {
         if !procfs::is_ours(self.own_pid) {
             return None;
         }
-        let mut found = BTreeSet::new();
-        let mut before = None;
+        let mut found = BTreeMap::new();
         for _ in 0..READINGS {
             let pids = if self.pid1 {
                 procfs::all_pids()?
             } else {
                 procfs::descendants(self.own_pid)?
             };
-            let now: BTreeSet<i32> = pids
-                .into_iter()
-                .filter(|pid| *pid != self.own_pid)
-                .collect();
-            if before.as_ref() == Some(&now) {
-                break;
-            }
-            for pid in &now {
-                if let Some(stat) = procfs::stat(*pid) {
+            let known = found.len();
+            for pid in pids.into_iter().filter(|pid| *pid != self.own_pid) {
+                if let Entry::Vacant(new) = found.entry(pid)
+                    && let Some(stat) = procfs::stat(pid)
+                {
                     let identity = Identity {
-                        pid: *pid,
+                        pid,
                         start: stat.start,
                     };
-                    found.insert(Found {
+                    new.insert(Found {
                         identity,
                         parent: stat.parent,
                     });
                 }
             }
-            before = Some(now);
+            if found.len() == known {
+                break;
+            }
         }
-        Some(found)
+        Some(found.into_values().collect())
     }
 
     /// Signals a process, and no other that may have got its pid by now.
@@ -255,6 +261,10 @@ fn report(target: Target, signal: Signal, result: nix::Result<()>) {
     match result {
         // Gone already, which is all that was wanted.
         Ok(()) | Err(Errno::ESRCH) => {}
+        // Tried again and again, and those that it does not end are named.
+        Err(errno) if signal == Signal::KILL => {
+            debug!("cannot send {signal} to {target}: {}", errno.desc());
+        }
         Err(errno) => warn!("cannot send {signal} to {target}: {}", errno.desc()),
     }
 }

@@ -182,6 +182,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::signal::Signal;
+    use crate::sys::signals::{Target, kill};
 
     fn line(name: &[u8]) -> Vec<u8> {
         let mut line = b"42 (".to_vec();
@@ -233,13 +235,13 @@ mod tests {
         let (done, end) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
             let mut child = std::process::Command::new("sh")
-                .args(["-c", "cat & wait"])
-                .stdin(std::process::Stdio::piped())
+                .args(["-c", "sleep 1000 & trap 'kill $!; exit' TERM; wait"])
                 .spawn()
                 .unwrap();
-            told.send(i32::try_from(child.id()).unwrap()).unwrap();
+            let pid = i32::try_from(child.id()).unwrap();
+            told.send(pid).unwrap();
             let _ = end.recv();
-            child.kill().unwrap();
+            kill(Target::Process(pid), Signal::TERM).unwrap();
             child.wait().unwrap();
         });
         let shell = pid.recv().unwrap();

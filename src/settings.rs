@@ -163,6 +163,27 @@ pub(crate) fn parse_code(text: &str) -> Result<u8, String> {
     }
 }
 
+/// Refuses a log filter that lets nothing through by mistake.
+pub(crate) fn check_log_filter(text: &str) -> Result<(), String> {
+    let advice = "say for example warn, debug or off";
+    if let Err(error) = env_filter::Builder::new().try_parse(text) {
+        return Err(format!("{error}; {advice}"));
+    }
+    let directives = text.split('/').next().unwrap_or_default().split(',');
+    for name in directives
+        .filter_map(|directive| directive.split('=').next())
+        .map(str::trim)
+    {
+        let is_level = name.parse::<log::LevelFilter>().is_ok();
+        if !(is_level || name.starts_with(env!("CARGO_CRATE_NAME"))) {
+            return Err(format!(
+                "'{name}' is neither a level nor a module of this program; {advice}"
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Reads a switch from an environment variable.
 pub(crate) fn parse_switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {

@@ -178,6 +178,14 @@ impl Received {
     /// `SI_TKILL`: sent by tgkill(2), `pthread_kill(3)`, raise(3).
     const SI_TKILL: i32 = -6;
 
+    /// `SI_KERNEL`: sent by the kernel, as for a key on the terminal.
+    const SI_KERNEL: i32 = 0x80;
+
+    /// Whether the kernel sent it of its own accord.
+    pub(crate) fn is_from_kernel(&self) -> bool {
+        self.code == Self::SI_KERNEL
+    }
+
     /// Whether it can be sent on with everything it carries: the kernel lets
     /// a process pass on only what cannot be mistaken for its own word or for
     /// kill(2) (`rt_sigqueueinfo(2)`: negative codes but `SI_TKILL`).

@@ -311,7 +311,8 @@ fn said(target: Target, signal: Signal, result: nix::Result<()>) {
 
 fn sender(received: &Received) -> String {
     match received.pid {
-        // Of a process that our PID namespace does not know, or of the kernel.
+        0 if received.is_from_kernel() => "the kernel (a key, a timer, a limit)".to_owned(),
+        // Of a process that our PID namespace does not know.
         0 => format!("outside the PID namespace (uid {})", received.uid),
         pid => format!("pid {pid} (uid {})", received.uid),
     }

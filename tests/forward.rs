@@ -1,6 +1,16 @@
 //! Signals reach the command: each, once, in order, with what they carry.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop at the first surprise"
+)]
+
 mod common;
+
+use std::os::unix::fs::PermissionsExt;
 
 use common::*;
 
@@ -199,7 +209,7 @@ fn as_pid_1_signals_from_inside_arrive_as_those_from_outside_do() {
             assert!(status.success(), "{home:?}");
         };
         if !is_root() {
-            eprintln!("SKIPPED: entering a namespace needs root");
+            skipped("entering a namespace needs root");
             continue;
         }
         for (name, number) in [("TERM", "15"), ("USR1", "10"), ("37", "37")] {
@@ -227,7 +237,7 @@ fn nsenter(pid: i32, command: &[&str]) -> std::process::ExitStatus {
 #[test]
 fn a_command_of_another_user_is_warned_about_and_outlived() {
     if !is_root() {
-        eprintln!("SKIPPED: making a program setuid root needs root");
+        skipped("making a program setuid root needs root");
         return;
     }
     let folder = Folder::new();
@@ -235,7 +245,6 @@ fn a_command_of_another_user_is_warned_about_and_outlived() {
     std::fs::copy(fixture(), &program).unwrap();
     let supervise = folder.file("supervise");
     std::fs::copy(SUPERVISE, &supervise).unwrap();
-    use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o4755)).unwrap();
     let mut run = start(Home::Plain)
         .through(&[

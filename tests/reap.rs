@@ -1,6 +1,14 @@
 //! Children: every one that ends is reaped, the command's status is its own
 //! among thousands, and neither a storm nor idleness costs anything else.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop at the first surprise"
+)]
+
 mod common;
 
 use common::*;
@@ -130,7 +138,7 @@ fn a_command_that_is_stopped_and_resumed_is_not_taken_for_dead() {
 #[test]
 fn idle_it_sleeps_without_a_timer() {
     if std::fs::read_to_string("/proc/self/syscall").is_err() {
-        eprintln!("SKIPPED: /proc does not show system calls here");
+        skipped("/proc does not show system calls here");
         return;
     }
     for home in homes() {

@@ -5,6 +5,14 @@
 //! long for `supervise` before; ENOMEM from fork(2), which this machine's
 //! overcommitting kernel does not give.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop at the first surprise"
+)]
+
 mod common;
 
 use std::collections::BTreeSet;
@@ -241,7 +249,7 @@ fn closed_standard_descriptors_stay_closed() {
 #[test]
 fn without_dev_null_it_still_lets_go() {
     if !is_root() {
-        eprintln!("SKIPPED: hiding /dev needs root");
+        skipped("hiding /dev needs root");
         return;
     }
     let mut run = start(Home::Plain)
@@ -347,7 +355,7 @@ fn a_command_that_cannot_be_executed_is_explained() {
             "its loader '/none",
         ));
     } else {
-        eprintln!("SKIPPED: /bin/sh names no loader that this test knows");
+        skipped("/bin/sh names no loader that this test knows");
     }
     for home in homes() {
         for (command, status, words) in &cases {
@@ -363,7 +371,7 @@ fn a_command_that_cannot_be_executed_is_explained() {
 #[test]
 fn a_command_on_a_noexec_file_system_is_explained() {
     if !is_root() {
-        eprintln!("SKIPPED: mounting needs root");
+        skipped("mounting needs root");
         return;
     }
     let folder = Folder::new();
@@ -439,7 +447,7 @@ fn path_is_searched_as_execvp_does() {
 #[test]
 fn a_fork_that_fails_is_explained_and_nothing_is_left() {
     if !is_root() {
-        eprintln!("SKIPPED: a limit on processes of another user needs root");
+        skipped("a limit on processes of another user needs root");
         return;
     }
     // A user of whom nothing else runs.
@@ -469,7 +477,7 @@ fn has_strace() -> bool {
         .output()
         .is_ok_and(|output| output.status.success());
     if !found {
-        eprintln!("SKIPPED: strace is not installed");
+        skipped("strace is not installed");
     }
     found
 }

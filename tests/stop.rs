@@ -6,6 +6,14 @@
 //! machine's own would disturb everything else on it. The one clock in the
 //! program is `Instant`, which is the monotonic one.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop at the first surprise"
+)]
+
 mod common;
 
 use std::time::{Duration, Instant};
@@ -323,7 +331,7 @@ fn what_another_thread_forked_is_asked_too() {
 #[test]
 fn a_namespace_inside_ends_with_the_rest() {
     if !is_root() {
-        eprintln!("SKIPPED: a PID namespace needs root");
+        skipped("a PID namespace needs root");
         return;
     }
     // PID 1 of the inner one does not end by SIGTERM, nor does unshare.
@@ -496,7 +504,7 @@ fn what_sigkill_does_not_end_is_named_and_given_up() {
     let freezer = std::path::Path::new("/sys/fs/cgroup/freezer");
     let group = freezer.join(format!("supervise-test-{}", std::process::id()));
     if std::fs::create_dir(&group).is_err() {
-        eprintln!("SKIPPED: no cgroup v1 freezer that this user may use");
+        skipped("no cgroup v1 freezer that this user may use");
         return;
     }
     let mut run = start(Home::Plain)

@@ -1,0 +1,197 @@
+//! What is written about the program agrees with the program: options, their
+//! variables, and the commands that a reader can copy.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop at the first surprise"
+)]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use common::*;
+
+fn root() -> &'static std::path::Path {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn help() -> String {
+    let output = Command::new(SUPERVISE).arg("--help").output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Words that start like an option, and variables.
+fn names(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'))
+        .filter(|word| {
+            let option = word.starts_with("--") && word.len() > 3;
+            let letter = word.len() == 2
+                && word.starts_with('-')
+                && word.ends_with(|c: char| c.is_alphabetic());
+            option || letter || word.starts_with("SUPERVISE_")
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The options that the help lists, each at the start of its line.
+fn options() -> BTreeSet<String> {
+    let help = help();
+    let lines = help
+        .lines()
+        .filter(|line| line.trim_start().starts_with('-'));
+    let listed = lines.map(|line| line.trim_start().split("  ").next().unwrap());
+    listed
+        .flat_map(names)
+        .chain(
+            names(&help)
+                .into_iter()
+                .filter(|n| n.starts_with("SUPERVISE_")),
+        )
+        .collect()
+}
+
+#[test]
+fn the_man_page_names_every_option_and_no_other() {
+    let page = read("docs/supervise.1")
+        .replace("\\-", "-")
+        .replace("\\f", " \\f");
+    let options = options();
+    assert!(
+        options.len() > 25,
+        "the help was not understood: {options:?}"
+    );
+    // The options section lists; other sections may speak of other programs.
+    let section = page
+        .split(".SH ")
+        .find(|part| part.starts_with("OPTIONS"))
+        .unwrap();
+    let listed: BTreeSet<String> = section
+        .split(".TP")
+        .skip(1)
+        .filter_map(|part| part.trim_start().lines().next())
+        .flat_map(|line| {
+            names(
+                &line
+                    .replace("fB", " ")
+                    .replace("fR", " ")
+                    .replace("fI", " "),
+            )
+        })
+        .collect();
+    let expected: BTreeSet<String> = options
+        .iter()
+        .filter(|n| n.starts_with('-'))
+        .cloned()
+        .collect();
+    assert_eq!(listed, expected, "left: the man page, right: the help");
+    for variable in options.iter().filter(|name| name.starts_with("SUPERVISE_")) {
+        assert!(
+            page.contains(variable.as_str()),
+            "{variable} is not in the man page"
+        );
+    }
+}
+
+#[test]
+fn the_readme_names_every_option() {
+    let readme = names(&read("README.md"));
+    let missing: Vec<String> = options().difference(&readme).cloned().collect();
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+#[test]
+fn no_document_names_an_option_that_does_not_exist() {
+    let options = options();
+    for document in ["README.md", "docs/design.md"] {
+        for name in names(&read(document)) {
+            let ours = name.starts_with("SUPERVISE_");
+            assert!(
+                !ours || options.contains(&name) || name == "SUPERVISE_TEST_STARTS",
+                "{document}: {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_man_page_is_well_formed() {
+    let page = root().join("docs/supervise.1");
+    match Command::new("groff")
+        .args(["-man", "-Tutf8", "-ww", "-z"])
+        .arg(page)
+        .output()
+    {
+        Ok(output) => {
+            assert!(output.status.success());
+            assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        }
+        Err(error) => skipped(&format!("groff: {error}")),
+    }
+}
+
+#[test]
+fn bad_usage_is_one_line_and_125_and_starts_nothing() {
+    let folder = Folder::new();
+    let file = folder.file("started");
+    for words in [
+        &["-t", "-1"][..],
+        &["-t", "nonsense"],
+        &["-t", "99999999999999999999"],
+        &["--stop-on", "NOPE"],
+        &["-r", "KILL:TERM"],
+        &["-r", "TERM:INT", "-r", "TERM:QUIT"],
+        &["--leftovers", "keep"],
+        &["-g", "-c"],
+        &["-q", "-v"],
+        &["-e", "256"],
+        &["-p", "NOPE"],
+        &["--nonsense"],
+        &["-Z"],
+    ] {
+        let output = Command::new(SUPERVISE)
+            .args(words)
+            .args(["--", "touch", &file])
+            .output()
+            .unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(125), "{words:?}: {errors}");
+        assert_eq!(errors.lines().count(), 1, "{words:?}: {errors}");
+        assert!(errors.starts_with("supervise: "), "{words:?}: {errors}");
+        assert!(!std::path::Path::new(&file).exists(), "{words:?}");
+    }
+    let output = Command::new(SUPERVISE).output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no command"));
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    let output = Command::new(SUPERVISE).arg("--version").output().unwrap();
+    let expected = format!("supervise {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+}
+
+#[test]
+fn a_version_that_cannot_be_printed_is_an_error() {
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let status = Command::new(SUPERVISE)
+        .arg("--help")
+        .stdout(full)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(125));
+}
