@@ -32,6 +32,9 @@ const EXAMPLES: [&str; 6] = [
     "worker_no_handler.py",
 ];
 
+/// What stderr says when the grace period is over.
+const KILLING: &str = "sending SIGKILL";
+
 fn folder_of_examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
 }
@@ -125,6 +128,13 @@ fn assert_every_request_done(log: &str, home: Home) {
     }
 }
 
+/// Asserts that all ended within the grace period.
+#[track_caller]
+fn assert_nobody_was_killed(run: &Run, home: Home) {
+    let errors = run.errors();
+    assert!(!errors.contains(KILLING), "{home:?}: {errors}");
+}
+
 #[test]
 fn the_worker_ends_by_itself_and_completes_its_request() {
     in_every_home_with_python(|home, python| {
@@ -138,7 +148,7 @@ fn the_worker_ends_by_itself_and_completes_its_request() {
             assert_eq!(run.wait(), Ended::code(0), "{home:?} {signal}");
             assert_every_request_done(&folder.read("log"), home);
             assert_eq!(run.rest(), Vec::<String>::new(), "{home:?} {signal}");
-            assert_eq!(run.errors(), "", "{home:?} {signal}");
+            assert_nobody_was_killed(&run, home);
         }
     });
 }
@@ -164,7 +174,7 @@ fn the_worker_behind_a_shell_ends_by_itself_too() {
         assert_eq!(run.wait(), Ended::killed(home, libc::SIGTERM), "{home:?}");
         assert_every_request_done(&folder.read("log"), home);
         assert_eq!(run.rest(), Vec::<String>::new(), "{home:?}");
-        assert_eq!(run.errors(), "", "{home:?}");
+        assert_nobody_was_killed(&run, home);
     });
 }
 
@@ -182,7 +192,7 @@ fn the_worker_without_a_handler_dies_of_the_signal() {
         run.signal(libc::SIGTERM);
         assert_eq!(run.wait(), Ended::killed(home, libc::SIGTERM), "{home:?}");
         assert_eq!(run.rest(), Vec::<String>::new(), "{home:?}");
-        assert_eq!(run.errors(), "", "{home:?}: it was not SIGKILL");
+        assert_nobody_was_killed(&run, home);
     });
 }
 
@@ -199,7 +209,7 @@ fn the_stubborn_one_is_named_and_killed_at_the_deadline() {
         let after = asked.elapsed();
         assert!(after >= Duration::from_millis(500), "{home:?}: {after:?}");
         run.wait_for_error(&format!("pid {pid} "));
-        assert!(run.errors().contains("SIGKILL"), "{home:?}");
+        assert!(run.errors().contains(KILLING), "{home:?}");
     });
 }
 
@@ -236,7 +246,7 @@ fn the_tasks_are_cancelled_and_waited_for() {
             }
             assert_eq!(lines.len(), known, "{home:?} {signal}: {lines:?}");
             assert_eq!(run.rest(), Vec::<String>::new(), "{home:?} {signal}");
-            assert_eq!(run.errors(), "", "{home:?} {signal}");
+            assert_nobody_was_killed(&run, home);
         }
     });
 }
@@ -267,9 +277,7 @@ fn the_workers_of_a_shell_are_asked_when_it_has_gone_and_waited_for() {
         ];
         assert_eq!(last, expected, "{home:?}, shell {shell}");
         assert_eq!(run.rest(), Vec::<String>::new(), "{home:?}");
-        // A worker's shell may say that its `sleep` was asked as well.
-        let errors = run.errors();
-        assert!(!errors.contains("supervise: "), "{home:?}: {errors}");
+        assert_nobody_was_killed(&run, home);
     });
 }
 
@@ -310,7 +318,7 @@ fn the_workers_of_a_hanging_program_save_and_it_alone_is_killed() {
         );
         assert!(ended_after >= GRACE, "{home:?}: {ended_after:?}");
         run.wait_for_error(&format!("pid {program} "));
-        assert!(run.errors().contains("SIGKILL"), "{home:?}");
+        assert!(run.errors().contains(KILLING), "{home:?}");
     });
 }
 
