@@ -338,10 +338,9 @@ fn every_example_is_tested_and_says_how_to_run_it() {
         );
         let path = example(name);
         let text = std::fs::read_to_string(&path).unwrap();
-        let interpreter = if name.ends_with(".py") {
-            "#!/usr/bin/env python3"
-        } else {
-            "#!/bin/sh"
+        let interpreter = match name.rsplit_once('.') {
+            Some((_, "py")) => "#!/usr/bin/env python3",
+            _ => "#!/bin/sh",
         };
         let mut lines = text.lines();
         assert_eq!(lines.next(), Some(interpreter), "{name}");

@@ -63,6 +63,7 @@ struct World {
     rules: Rules,
     armed: Vec<Mark>,
     command_alive: bool,
+    command_stopped: bool,
     command_ending: Option<Ending>,
     /// The command has just been reaped: the round must be closed next.
     round_open: bool,
@@ -82,6 +83,7 @@ impl World {
             rules,
             armed: Vec::new(),
             command_alive: true,
+            command_stopped: false,
             command_ending: None,
             round_open: false,
             stop_requested: false,
@@ -125,6 +127,17 @@ impl World {
             self.check(event, action);
         }
         self.check_end_in_sight(event);
+        let asked_now = actions
+            .iter()
+            .any(|action| matches!(action, Action::SayStopping(_)));
+        let stopped_now = event == Event::CommandStopped && self.stop_requested;
+        if (asked_now && self.command_stopped || stopped_now) && self.command_alive && !self.killed
+        {
+            assert!(
+                actions.contains(&Action::Resume),
+                "asked to stop and left stopped"
+            );
+        }
     }
 
     fn no_grace(&self) -> bool {
@@ -138,6 +151,8 @@ impl World {
                 self.command_ending = Some(ending);
                 self.round_open = true;
             }
+            Event::CommandStopped => self.command_stopped = true,
+            Event::CommandContinued => self.command_stopped = false,
             Event::SomeLeft | Event::NothingLeft => self.round_open = false,
             Event::Mark(mark) => {
                 self.armed.retain(|armed| *armed != mark);
