@@ -223,6 +223,8 @@ impl World {
                     assert!(self.stop_requested, "asked without a stop request");
                     self.asked_while_alive += 1;
                 } else {
+                    let left = self.rules.leftovers == Leftovers::Auto && !self.rules.pid1;
+                    assert!(self.stop_requested || !left, "asked what was to be left");
                     self.asked_after += 1;
                 }
                 assert!(
