@@ -12,12 +12,13 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use common::*;
 
-fn root() -> &'static std::path::Path {
-    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 fn read(name: &str) -> String {
@@ -140,6 +141,75 @@ fn the_man_page_is_well_formed() {
     }
 }
 
+/// The blocks of a document that are to be copied into a shell.
+fn shell_blocks(document: &str) -> Vec<String> {
+    let text = read(document);
+    let blocks = text.split("\n```sh\n").skip(1);
+    blocks
+        .map(|rest| rest.split("\n```").next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn what_a_reader_can_copy_into_a_shell_works() {
+    let folder = Path::new(SUPERVISE).parent().unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let mut run = 0;
+    for document in ["README.md", "docs/migrating.md", "docs/design.md"] {
+        for block in shell_blocks(document) {
+            // It takes a build of its own, and `.ci/run` does it.
+            if block.contains("cargo build --release") {
+                continue;
+            }
+            let output = Command::new("bash")
+                .args(["-euc", &block])
+                .env("PATH", &path)
+                .current_dir(root())
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(
+                output.status.code(),
+                Some(0),
+                "{document}: {block}\n{errors}"
+            );
+            run += 1;
+        }
+    }
+    assert!(run >= 5, "only {run} blocks were found");
+}
+
+#[test]
+fn the_readme_shows_what_its_first_command_prints() {
+    let block = shell_blocks("README.md").into_iter().next().unwrap();
+    let output = Command::new("bash")
+        .args(["-euc", &block])
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = [output.stderr, output.stdout]
+        .map(|bytes| String::from_utf8(bytes).unwrap())
+        .concat();
+    let readme = read("README.md");
+    let shown = readme
+        .split("\n```text\n")
+        .nth(1)
+        .unwrap()
+        .split("\n```")
+        .next()
+        .unwrap();
+    // Whatever the numbers are.
+    let plain = |line: &str| line.split(|c: char| c.is_ascii_digit()).collect::<String>();
+    for line in shown.lines() {
+        assert!(
+            said.lines().any(|said| plain(said) == plain(line)),
+            "{line:?} is not in {said}"
+        );
+    }
+}
+
 #[test]
 fn bad_usage_is_one_line_and_125_and_starts_nothing() {
     let folder = Folder::new();
@@ -168,7 +238,7 @@ fn bad_usage_is_one_line_and_125_and_starts_nothing() {
         assert_eq!(output.status.code(), Some(125), "{words:?}: {errors}");
         assert_eq!(errors.lines().count(), 1, "{words:?}: {errors}");
         assert!(errors.starts_with("supervise: "), "{words:?}: {errors}");
-        assert!(!std::path::Path::new(&file).exists(), "{words:?}");
+        assert!(!Path::new(&file).exists(), "{words:?}");
     }
     let output = Command::new(SUPERVISE).output().unwrap();
     assert_eq!(output.status.code(), Some(125));

@@ -158,7 +158,7 @@ impl World {
                 self.armed.retain(|armed| *armed != mark);
                 self.grace_over |= mark == Mark::GraceOver;
             }
-            _ => {}
+            Event::Signal(_) => {}
         }
     }
 
