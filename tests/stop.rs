@@ -202,6 +202,26 @@ fn leftovers_are_asked_when_the_command_has_ended_and_waited_for() {
 }
 
 #[test]
+fn a_leftover_that_is_stopped_is_resumed_to_hear_that_it_should_end() {
+    for home in homes() {
+        let script = "
+            sh -c 'trap \"echo saved; exit 0\" TERM; echo ready $$; kill -STOP $$
+                   while :; do sleep 0.01; done' &
+            trap 'exit 0' TERM; echo ready $$; while :; do sleep 0.01; done";
+        let mut run = start(home).shell(script);
+        run.ready();
+        run.ready();
+        let worker = children_of(run.command())[0];
+        eventually("it is stopped", || {
+            status_field(worker, "State").is_some_and(|state| state.starts_with('T'))
+        });
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.line(), "saved", "{home:?}");
+        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+    }
+}
+
+#[test]
 fn the_deadline_belongs_to_everything_not_to_the_command() {
     for home in homes() {
         let script = format!(
