@@ -520,6 +520,37 @@ fn an_end_in_the_moment_of_the_deadline_is_accounted_for_either_way() {
 }
 
 #[test]
+fn an_end_before_a_deadline_that_was_slept_through_is_what_counts() {
+    for home in homes() {
+        let folder = Folder::new();
+        let fifo = folder.file("fifo");
+        make_fifo(&fifo);
+        let mut run = start(home)
+            .options("-t 300ms")
+            .variable("FIFO", &fifo)
+            .shell("trap 'read -r _ < $FIFO; exit 3' TERM; echo ready $$; while :; do sleep 0.01; done");
+        run.ready();
+        let command = run.command();
+        let asked = Instant::now();
+        run.signal(libc::SIGTERM);
+        // Opening the pipe is only possible once it is asked and reads.
+        let mut go = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+        send(run.pid, libc::SIGSTOP);
+        std::io::Write::write_all(&mut go, b"go\n").unwrap();
+        eventually("it has ended, and the deadline is over", || {
+            !is_alive(command) && asked.elapsed() > Duration::from_millis(400)
+        });
+        send(run.pid, libc::SIGCONT);
+        assert_eq!(run.wait(), Ended::code(3), "{home:?}: {}", run.errors());
+        assert!(
+            !run.errors().contains("SIGKILL"),
+            "{home:?}: {}",
+            run.errors()
+        );
+    }
+}
+
+#[test]
 fn what_sigkill_does_not_end_is_named_and_given_up() {
     let freezer = std::path::Path::new("/sys/fs/cgroup/freezer");
     let group = freezer.join(format!("supervise-test-{}", std::process::id()));
