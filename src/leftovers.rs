@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use log::{debug, info, warn};
 use nix::errno::Errno;
 
-use crate::procfs::{self, Identity};
+use crate::procfs::{self, Identity, Stat};
 use crate::signal::Signal;
 use crate::sys::process::{PidFd, own_pid};
 use crate::sys::signals::{Target, kill};
@@ -140,20 +140,24 @@ impl Leftovers {
             log::log!(level, "some process {what}; /proc does not tell which");
             return;
         };
-        if found.is_empty() {
-            log::log!(level, "some process {what}; /proc hides which (hidepid)");
+        // Nobody is waiting for those that have ended but for their parent.
+        let alive: Vec<(i32, Stat)> = found
+            .iter()
+            .filter_map(|process| {
+                let pid = process.identity.pid;
+                Some((pid, procfs::stat(pid)?))
+            })
+            .filter(|(_, stat)| ![b'Z', b'X'].contains(&stat.state))
+            .collect();
+        if alive.is_empty() {
+            log::log!(level, "some process {what}; /proc does not show which");
         }
-        for process in found.iter().take(NAMED) {
-            let pid = process.identity.pid;
-            let (name, state) = procfs::stat(pid).map_or_else(Default::default, |stat| {
-                (
-                    String::from_utf8_lossy(&stat.name).into_owned(),
-                    char::from(stat.state),
-                )
-            });
+        for (pid, stat) in alive.iter().take(NAMED) {
+            let name = String::from_utf8_lossy(&stat.name);
+            let state = char::from(stat.state);
             log::log!(level, "pid {pid} ({name}, state {state}) {what}");
         }
-        if let Some(more) = found.len().checked_sub(NAMED)
+        if let Some(more) = alive.len().checked_sub(NAMED)
             && more > 0
         {
             log::log!(level, "and {more} more");

@@ -241,6 +241,24 @@ fn the_deadline_belongs_to_everything_not_to_the_command() {
 }
 
 #[test]
+fn those_that_have_ended_are_not_named() {
+    // A dozen that nobody reaps, and the one that is in the way.
+    let fixture = fixture();
+    let mut command = [fixture.as_str(), "with-zombie", "0"].repeat(12);
+    command.extend([fixture.as_str(), "print-signals"]);
+    let mut run = start(Home::Plain).options("-t 300ms").run(&command);
+    run.ready();
+    run.signal(libc::SIGTERM);
+    assert_eq!(run.wait(), Ended::signal(libc::SIGKILL));
+    let errors = run.errors();
+    assert_eq!(errors.matches("has not ended").count(), 1, "{errors}");
+    assert!(
+        errors.contains("(fixture, state S) has not ended"),
+        "{errors}"
+    );
+}
+
+#[test]
 fn nobody_is_asked_twice() {
     let fixture = fixture();
     for home in homes() {

@@ -94,6 +94,9 @@ impl Home {
             Ok(output) if output.status.success() => true,
             Ok(output) => {
                 let why = String::from_utf8_lossy(&output.stderr);
+                // A machine that is full for the moment is no machine that
+                // forbids it.
+                assert!(!why.contains("Resource temporarily unavailable"), "{why}");
                 skipped(&format!("{self:?} is not possible here: {}", why.trim()));
                 false
             }
