@@ -12,6 +12,7 @@ use nix::errno::Errno;
 
 use crate::procfs::{self, Identity, Stat};
 use crate::signal::Signal;
+use crate::sys::descriptors;
 use crate::sys::process::{PidFd, own_pid};
 use crate::sys::signals::{Target, kill};
 
@@ -94,12 +95,14 @@ impl Leftovers {
         };
         let mut asked = 0;
         for process in found {
-            if Some(process.identity.pid) == command || !self.asked.insert(process.identity) {
+            if Some(process.identity.pid) == command || self.asked.contains(&process.identity) {
                 continue;
             }
             debug!("asking pid {} to stop", process.identity.pid);
-            self.signal(process, &[Signal::TERM, Signal::CONT]);
-            asked += 1;
+            if self.signal(process, &[Signal::TERM, Signal::CONT]) {
+                self.asked.insert(process.identity);
+                asked += 1;
+            }
         }
         info!("asked what else is left to stop: {asked} processes");
     }
@@ -179,13 +182,15 @@ impl Leftovers {
             "only the command's process group is asked to stop"
         };
         warn!(
-            "/proc is missing or not that of our PID namespace (pid {}): {whom}",
+            "/proc cannot be read or is not that of our PID namespace (pid {}): {whom}",
             self.own_pid
         );
     }
 
     /// Everything that is left, as far as /proc shows it.
     fn find(&self) -> Option<Vec<Found>> {
+        // To look takes a few descriptors, and the command's limit is its own.
+        descriptors::raise_limit();
         if !procfs::is_ours(self.own_pid) {
             return None;
         }
@@ -218,20 +223,25 @@ impl Leftovers {
         Some(found.into_values().collect())
     }
 
-    /// Signals a process, and no other that may have got its pid by now.
-    fn signal(&self, process: Found, signals: &[Signal]) {
+    /// Signals a process, and no other that may have got its pid by now; `false`
+    /// if it is gone.
+    fn signal(&self, process: Found, signals: &[Signal]) -> bool {
         let pid = process.identity.pid;
         // A child of ours keeps its pid until we reap it, and between finding
         // and signalling we do not.
-        let handle = if process.parent == self.own_pid {
-            None
-        } else {
-            open(pid)
-        };
-        if process.parent != self.own_pid
-            && procfs::stat(pid).is_none_or(|stat| stat.start != process.identity.start)
-        {
-            return;
+        let mut handle = None;
+        if process.parent != self.own_pid {
+            handle = open(pid);
+            // Read after it was opened: if it is the same now, it was then.
+            let mut stat = procfs::stat(pid);
+            if stat.is_none() && handle.is_some() {
+                // The handle may have taken the last descriptor.
+                handle = None;
+                stat = procfs::stat(pid);
+            }
+            if stat.is_none_or(|stat| stat.start != process.identity.start) {
+                return false;
+            }
         }
         for signal in signals {
             let by_handle = handle.as_ref().map(|handle| handle.kill(*signal));
@@ -244,6 +254,7 @@ impl Leftovers {
             };
             report(Target::Process(pid), *signal, result);
         }
+        true
     }
 }
 

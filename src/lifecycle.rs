@@ -27,6 +27,10 @@ const KILL_WAIT: Duration = Duration::from_secs(1);
 /// from one time to the next.
 const FIRST_KILL_AGAIN: Duration = Duration::from_millis(10);
 
+/// How often a command that was asked to stop is resumed when it is stopped
+/// instead. One that stops itself again each time would keep us busy.
+const RESUMES: u8 = 5;
+
 /// How long the command and everything else has to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Grace {
@@ -159,6 +163,8 @@ pub(crate) struct Lifecycle {
     ending: Option<Ending>,
     /// Whether the command is stopped (SIGSTOP and its like).
     stopped: bool,
+    /// How often the command was resumed since it was asked to stop.
+    resumes: u8,
     /// When to kill again.
     kill_again: Duration,
 }
@@ -171,6 +177,7 @@ impl Lifecycle {
             phase: Phase::Running,
             ending: None,
             stopped: false,
+            resumes: 0,
             kill_again: FIRST_KILL_AGAIN,
         }
     }
@@ -190,7 +197,8 @@ impl Lifecycle {
             Event::CommandStopped => {
                 self.stopped = true;
                 // What is asked to stop must be able to run.
-                if self.phase == Phase::Stopping {
+                if self.phase == Phase::Stopping && self.resumes < RESUMES {
+                    self.resumes += 1;
                     vec![Action::Resume]
                 } else {
                     Vec::new()

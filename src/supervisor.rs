@@ -243,11 +243,7 @@ impl Supervisor<'_> {
                 );
             }
             Action::Forward { received, stop } => self.forward(&received, stop),
-            Action::Resume => {
-                if let Some(target) = self.target() {
-                    said(target, Signal::CONT, signals::kill(target, Signal::CONT));
-                }
-            }
+            Action::Resume => self.send(Signal::CONT),
             Action::AskRest => self.leftovers.ask(self.command, self.child.pid),
             Action::SayGraceOver => {
                 warn!(
@@ -257,11 +253,7 @@ impl Supervisor<'_> {
                 self.leftovers.name(log::Level::Warn, "has not ended");
             }
             Action::Kill(Scope::Everything) => self.leftovers.kill(self.command, self.child.pid),
-            Action::Kill(Scope::Command) => {
-                if let Some(target) = self.target() {
-                    said(target, Signal::KILL, signals::kill(target, Signal::KILL));
-                }
-            }
+            Action::Kill(Scope::Command) => self.send(Signal::KILL),
             Action::Arm(mark, after) => self.marks.set(mark, after),
             Action::SayLeft => self.leftovers.name(log::Level::Info, "is left to itself"),
             Action::SayUnkillable => {
@@ -276,22 +268,39 @@ impl Supervisor<'_> {
     }
 
     fn forward(&mut self, received: &Received, stop: bool) {
-        let Some(target) = self.target() else {
-            return;
-        };
-        if stop && let Target::Group(group) = target {
+        let group = self
+            .command
+            .filter(|_| self.settings.forward_to == ForwardTo::Group);
+        if stop && let Some(group) = group {
             self.leftovers.note_group(group);
         }
-        said(target, received.signal, signals::send_on(target, received));
+        for target in self.targets() {
+            said(target, received.signal, signals::send_on(target, received));
+        }
+        if stop && group.is_some() {
+            // A member of the group may be stopped, whom nobody will ask again.
+            self.send(Signal::CONT);
+        }
     }
 
-    /// Whom signals go to, while the command is there.
-    fn target(&self) -> Option<Target> {
-        let pid = self.command?;
-        Some(match self.settings.forward_to {
-            ForwardTo::Command => Target::Process(pid),
-            ForwardTo::Group => Target::Group(pid),
-        })
+    /// Sends the command a signal of ours, if it is there.
+    fn send(&self, signal: Signal) {
+        for target in self.targets() {
+            said(target, signal, signals::kill(target, signal));
+        }
+    }
+
+    /// Whom signals for the command go to; nobody once it is reaped.
+    fn targets(&self) -> Vec<Target> {
+        let Some(pid) = self.command else {
+            return Vec::new();
+        };
+        match self.settings.forward_to {
+            ForwardTo::Command => vec![Target::Process(pid)],
+            ForwardTo::Group if process::leads_its_group(pid) => vec![Target::Group(pid)],
+            // It has gone to another group, and is meant all the same.
+            ForwardTo::Group => vec![Target::Group(pid), Target::Process(pid)],
+        }
     }
 }
 

@@ -27,7 +27,10 @@ const NEVER: &str = "trap '' TERM; while :; do sleep 0.05; done";
 fn a_command_that_ends_in_time_has_its_own_status() {
     for home in homes() {
         for signal in [libc::SIGTERM, libc::SIGINT] {
-            let mut run = start(home).shell(
+            // A shell cannot trap what was ignored when it started, as it is for
+            // what a script runs in the background.
+            let wrapper = [&fixture(), "default", "2"];
+            let mut run = start(home).through(&wrapper).shell(
                 "trap 'echo saved; exit 3' TERM INT; echo ready $$; while :; do sleep 0.01; done",
             );
             run.ready();
@@ -309,10 +312,8 @@ fn nobody_is_asked_twice() {
 #[test]
 fn everything_else_is_asked_at_three_quarters_if_the_command_hangs() {
     for home in homes() {
-        let script = format!(
-            "(trap 'echo saved; exit 0' TERM; echo ready 1; while :; do sleep 0.01; done) & echo ready 2; {NEVER}"
-        );
-        let mut run = start(home).options("-t 1s").shell(&script);
+        let script = "(trap 'echo saved; exit 0' TERM; echo ready 1; while :; do sleep 0.01; done) & trap : TERM; echo ready 2; while :; do sleep 0.01; done";
+        let mut run = start(home).options("-t 1s").shell(script);
         run.ready();
         run.ready();
         let asked = Instant::now();
@@ -327,6 +328,68 @@ fn make_fifo(path: &str) {
     nix::unistd::mkfifo(path, nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
     // Whatever the umask: for everyone.
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+}
+
+#[test]
+fn with_g_a_stopped_member_of_the_group_is_resumed_too() {
+    for home in homes() {
+        let script = "
+            sh -c 'trap \"echo saved; exit 0\" TERM; echo ready $$; kill -STOP $$
+                   while :; do sleep 0.01; done' &
+            trap 'exit 0' TERM; echo ready $$; while :; do sleep 0.01; done";
+        let mut run = start(home).options("-g").shell(script);
+        run.ready();
+        run.ready();
+        let worker = children_of(run.command())[0];
+        eventually("it is stopped", || {
+            status_field(worker, "State").is_some_and(|state| state.starts_with('T'))
+        });
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.line(), "saved", "{home:?}");
+        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+    }
+}
+
+#[test]
+fn with_g_a_command_that_has_left_its_group_is_asked_too() {
+    for home in homes() {
+        let mut run = start(home).options("-g").fixture(&["other-group", "15"]);
+        run.ready();
+        run.signal(libc::SIGTERM);
+        assert!(run.line().starts_with("15 "), "{home:?}");
+        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+    }
+}
+
+#[test]
+fn a_command_that_stops_itself_again_and_again_is_no_busy_loop() {
+    let mut run = start(Home::Plain).options("-vv -t 500ms").shell(
+        "trap 'kill -STOP $$' CONT; trap : TERM; echo ready $$; while :; do sleep 0.01; done",
+    );
+    run.ready();
+    run.signal(libc::SIGTERM);
+    send(run.command(), libc::SIGSTOP);
+    assert_eq!(run.wait(), Ended::signal(libc::SIGKILL));
+    let resumed = run.errors().matches("sent SIGCONT").count();
+    assert!((1..=6).contains(&resumed), "resumed {resumed} times");
+}
+
+#[test]
+fn with_hardly_a_descriptor_left_everything_is_still_asked() {
+    let script = "trap : TERM; (sh -c 'trap \"echo saved; exit 0\" TERM; echo ready 1
+        while :; do sleep 0.01; done' & wait; wait) & while :; do sleep 0.05; done";
+    for home in homes() {
+        for limit in ["--nofile=4:64", "--nofile=4:4", "--nofile=5:5"] {
+            let mut run = start(home)
+                .through(&["prlimit", limit])
+                .options("-t 1s")
+                .shell(script);
+            run.ready();
+            run.signal(libc::SIGTERM);
+            assert_eq!(run.line(), "saved", "{home:?} {limit}: {}", run.errors());
+            run.wait();
+        }
+    }
 }
 
 /// A program in a session of its own, started by a shell that has ended.

@@ -64,6 +64,8 @@ struct World {
     armed: Vec<Mark>,
     command_alive: bool,
     command_stopped: bool,
+    /// How often it was stopped after it was asked to stop.
+    stops: u8,
     command_ending: Option<Ending>,
     /// The command has just been reaped: the round must be closed next.
     round_open: bool,
@@ -84,6 +86,7 @@ impl World {
             armed: Vec::new(),
             command_alive: true,
             command_stopped: false,
+            stops: 0,
             command_ending: None,
             round_open: false,
             stop_requested: false,
@@ -131,8 +134,11 @@ impl World {
             .iter()
             .any(|action| matches!(action, Action::SayStopping(_)));
         let stopped_now = event == Event::CommandStopped && self.stop_requested;
-        if (asked_now && self.command_stopped || stopped_now) && self.command_alive && !self.killed
-        {
+        if stopped_now {
+            self.stops = self.stops.saturating_add(1);
+        }
+        let can_go_on = stopped_now && self.stops <= RESUMES;
+        if (asked_now && self.command_stopped || can_go_on) && self.command_alive && !self.killed {
             assert!(
                 actions.contains(&Action::Resume),
                 "asked to stop and left stopped"

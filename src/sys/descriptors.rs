@@ -4,6 +4,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::Mode;
 
 use super::checked;
@@ -22,7 +23,13 @@ const LAST_RESORT: RawFd = 65_536;
 /// given up is kept.
 pub(crate) fn release_inherited() {
     let _ = nix::unistd::chdir("/");
-    if let Some(null) = placeholder() {
+    let null = placeholder().or_else(|| {
+        // Every descriptor that the limit allows is taken.
+        // SAFETY: no Rust object of this program owns descriptor 0.
+        unsafe { libc::close(0) };
+        placeholder()
+    });
+    if let Some(null) = null {
         replace(&null, 0);
         replace(&null, 1);
         if !is_open(2) {
@@ -48,6 +55,17 @@ fn placeholder() -> Option<OwnedFd> {
             )
         })
         .ok()
+}
+
+/// Raises the limit on open descriptors as far as it goes without privilege.
+/// The command has been started and keeps its own.
+pub(crate) fn raise_limit() {
+    // If it cannot be raised, there is as much as there was.
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 fn replace(with: &OwnedFd, number: RawFd) {

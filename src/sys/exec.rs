@@ -50,7 +50,7 @@ pub(crate) fn exec(arguments: &[CString]) -> ExecError {
             // on to the next.
             Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE | Errno::ENODEV | Errno::ETIMEDOUT
                 if !exists(&path) => {}
-            Errno::EACCES if searched && !exists(&path) => {}
+            Errno::EACCES | Errno::ENAMETOOLONG if searched && !exists(&path) => {}
             errno @ (Errno::EACCES | Errno::ENOENT) => {
                 refused.get_or_insert((path, errno));
             }
@@ -175,6 +175,14 @@ fn missing_part(path: &CStr) -> String {
              convert its line ends from CRLF to LF",
             quoted(&interpreter)
         ),
+        Some(Kind::Script { interpreter })
+            if Path::new(OsStr::from_bytes(&interpreter)).exists() =>
+        {
+            format!(
+                "something that its interpreter {} needs to run does not exist",
+                quoted(&interpreter)
+            )
+        }
         Some(Kind::Script { interpreter }) => format!(
             "its interpreter {} does not exist; correct its first line or install that",
             quoted(&interpreter)

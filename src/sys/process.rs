@@ -13,6 +13,13 @@ pub(crate) fn own_pid() -> i32 {
     nix::unistd::getpid().as_raw()
 }
 
+/// Whether a child of ours that is not reaped is in the process group of its
+/// own number.
+pub(crate) fn leads_its_group(pid: i32) -> bool {
+    let pid = nix::unistd::Pid::from_raw(pid);
+    nix::unistd::getpgid(Some(pid)) == Ok(pid)
+}
+
 /// Has the kernel send us `signal` when our parent ends (`PR_SET_PDEATHSIG`).
 /// If the parent has ended by the time this is set, the signal is sent here.
 ///
