@@ -75,7 +75,7 @@ impl Leftovers {
 
     /// Sends SIGTERM and SIGCONT to everything but `command`, if that runs, and
     /// but those who were asked before.
-    pub(crate) fn ask(&mut self, command: Option<i32>, group: i32) {
+    pub(crate) fn ask(&mut self, command: Option<i32>, group: Option<i32>) {
         if self.pid1 && command.is_none() && self.asked.is_empty() && !self.asked_blindly {
             // One call reaches all of them at once, forking or not.
             self.ask_blindly(Target::Everyone);
@@ -84,12 +84,14 @@ impl Leftovers {
         let Some(found) = self.find() else {
             if !self.asked_blindly {
                 let target = if self.pid1 {
-                    Target::Everyone
+                    Some(Target::Everyone)
                 } else {
-                    Target::Group(group)
+                    group.map(Target::Group)
                 };
                 self.say_blind(target);
-                self.ask_blindly(target);
+                if let Some(target) = target {
+                    self.ask_blindly(target);
+                }
             }
             return;
         };
@@ -108,7 +110,7 @@ impl Leftovers {
     }
 
     /// Sends SIGKILL to everything that is left, `command` included if it runs.
-    pub(crate) fn kill(&self, command: Option<i32>, group: i32) {
+    pub(crate) fn kill(&self, command: Option<i32>, group: Option<i32>) {
         if self.pid1 {
             report(
                 Target::Everyone,
@@ -125,8 +127,9 @@ impl Leftovers {
             );
         }
         let Some(found) = self.find() else {
-            let target = Target::Group(group);
-            report(target, Signal::KILL, kill(target, Signal::KILL));
+            if let Some(target) = group.map(Target::Group) {
+                report(target, Signal::KILL, kill(target, Signal::KILL));
+            }
             return;
         };
         for process in found
@@ -175,11 +178,11 @@ impl Leftovers {
         }
     }
 
-    fn say_blind(&self, target: Target) {
-        let whom = if target == Target::Everyone {
-            "every process is asked to stop at once"
-        } else {
-            "only the command's process group is asked to stop"
+    fn say_blind(&self, target: Option<Target>) {
+        let whom = match target {
+            Some(Target::Everyone) => "every process is asked to stop at once",
+            Some(_) => "only the command's process group is asked to stop",
+            None => "nobody but the command is asked to stop",
         };
         warn!(
             "/proc cannot be read or is not that of our PID namespace (pid {}): {whom}",

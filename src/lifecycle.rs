@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use crate::signal::{Received, Signal, SignalSet};
+use crate::signal::{Origin, Received, Signal, SignalSet};
 use crate::status::Ending;
 
 #[cfg(test)]
@@ -66,8 +66,8 @@ pub(crate) struct Rules {
     pub(crate) leftovers: Leftovers,
     /// Whether we are PID 1 of our namespace.
     pub(crate) pid1: bool,
-    /// Our own process id, as it would stand in `si_pid`.
-    pub(crate) own_pid: i32,
+    /// Whether there is a shell to be told when the command is stopped.
+    pub(crate) job_control: bool,
 }
 
 /// A moment that the lifecycle asked to be woken at.
@@ -87,11 +87,15 @@ pub(crate) enum Mark {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// A signal came in; any but SIGCHLD.
-    Signal(Received),
+    Signal(Received, Origin),
     /// The command was reaped.
     CommandEnded(Ending),
-    /// The command was stopped by a signal.
-    CommandStopped,
+    /// The command was stopped by this signal. `can_hand_over`: it wants the
+    /// terminal (SIGTTIN, SIGTTOU) that our own process group holds.
+    CommandStopped { signal: Signal, can_hand_over: bool },
+    /// [`Action::Suspend`] did not stop us: there is no shell that could resume
+    /// us (an orphaned process group, PID 1).
+    NotSuspended(Signal),
     /// The command was resumed.
     CommandContinued,
     /// A round of reaping is over and children may be left.
@@ -121,6 +125,13 @@ pub(crate) enum Action {
     Forward { received: Received, stop: bool },
     /// Send the command SIGCONT.
     Resume,
+    /// Make the command's process group the terminal's foreground group.
+    HandOver,
+    /// Stop ourselves by this signal, as the command was, so that the shell
+    /// that waits for us sees the job stopped.
+    Suspend(Signal),
+    /// Say that the command waits for a terminal that it cannot get.
+    SayStuck(Signal),
     /// Send everything but the command, and but those asked before, SIGTERM
     /// and SIGCONT.
     AskRest,
@@ -189,21 +200,19 @@ impl Lifecycle {
             return Vec::new();
         }
         match event {
-            Event::Signal(received) => self.on_signal(received),
+            Event::Signal(received, origin) => self.on_signal(received, origin),
             Event::CommandEnded(ending) => {
                 self.ending = Some(ending);
                 Vec::new()
             }
-            Event::CommandStopped => {
+            Event::CommandStopped {
+                signal,
+                can_hand_over,
+            } => {
                 self.stopped = true;
-                // What is asked to stop must be able to run.
-                if self.phase == Phase::Stopping && self.resumes < RESUMES {
-                    self.resumes += 1;
-                    vec![Action::Resume]
-                } else {
-                    Vec::new()
-                }
+                self.on_stopped(signal, can_hand_over)
             }
+            Event::NotSuspended(signal) => self.on_not_suspended(signal),
             Event::CommandContinued => {
                 self.stopped = false;
                 Vec::new()
@@ -218,29 +227,27 @@ impl Lifecycle {
         }
     }
 
-    fn on_signal(&mut self, received: Received) -> Vec<Action> {
-        // Our own write to a closed pipe or past a file size limit: nobody
-        // sent it to the command.
-        if received.pid == self.rules.own_pid
-            && [Signal::PIPE, Signal::XFSZ].contains(&received.signal)
-        {
-            return Vec::new();
-        }
+    fn on_signal(&mut self, received: Received, origin: Origin) -> Vec<Action> {
         let Some(signal) = self.rewritten(received.signal) else {
             return Vec::new();
         };
-        let stop = self.rules.stop_on.contains(received.signal);
-        let forward = Action::Forward {
+        let stop = self.rules.stop_on.contains(received.signal) && origin.may_ask_to_stop();
+        let forward = origin.is_for_command().then_some(Action::Forward {
             received: Received { signal, ..received },
             stop,
-        };
+        });
         match self.phase {
             Phase::Running if stop => {
                 let mut actions = vec![Action::SayStopping(received)];
                 actions.extend(self.start_stopping(forward));
                 actions
             }
-            Phase::Running | Phase::Stopping => vec![forward],
+            // The shell resumes its job as a group, but whoever resumes us alone
+            // means the command too.
+            Phase::Running if received.signal == Signal::CONT && self.stopped => {
+                vec![forward.unwrap_or(Action::Resume)]
+            }
+            Phase::Running | Phase::Stopping => forward.into_iter().collect(),
             Phase::Lingering if stop => {
                 let mut actions = vec![Action::SayStopping(received)];
                 actions.extend(self.start_sweeping());
@@ -251,15 +258,40 @@ impl Lifecycle {
         }
     }
 
+    fn on_stopped(&mut self, signal: Signal, can_hand_over: bool) -> Vec<Action> {
+        match self.phase {
+            Phase::Running if !self.rules.job_control => Vec::new(),
+            Phase::Running if can_hand_over => vec![Action::HandOver, Action::Resume],
+            Phase::Running => vec![Action::Suspend(signal)],
+            // What is asked to stop must be able to run.
+            Phase::Stopping if self.resumes < RESUMES => {
+                self.resumes += 1;
+                vec![Action::Resume]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn on_not_suspended(&mut self, signal: Signal) -> Vec<Action> {
+        match self.phase {
+            // A key has stopped it, and nobody else would resume it.
+            Phase::Running if signal == Signal::TSTP => vec![Action::Resume],
+            // Whoever sent SIGSTOP wants it stopped.
+            Phase::Running if signal == Signal::STOP => Vec::new(),
+            Phase::Running => vec![Action::SayStuck(signal)],
+            _ => Vec::new(),
+        }
+    }
+
     /// The command runs: asks it to stop.
-    fn start_stopping(&mut self, forward: Action) -> Vec<Action> {
+    fn start_stopping(&mut self, forward: Option<Action>) -> Vec<Action> {
         let deadline = match self.rules.grace {
             Grace::For(Duration::ZERO) => return self.start_killing(),
             Grace::For(grace) => Some(grace),
             Grace::Infinite => None,
         };
         self.phase = Phase::Stopping;
-        let mut actions = vec![forward];
+        let mut actions: Vec<Action> = forward.into_iter().collect();
         if self.stopped {
             actions.push(Action::Resume);
         }

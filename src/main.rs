@@ -4,7 +4,7 @@
 //!
 //! Where to find what: [`lifecycle`] decides, without a system call;
 //! [`supervisor`] waits, asks it and acts; [`leftovers`] finds the processes
-//! besides the command; [`sys`] holds every system call and all `unsafe` code;
+//! besides the command; [`terminal`] knows who has the terminal; [`sys`] holds every system call and all `unsafe` code;
 //! [`cli`] reads the command line into [`settings`].
 #![cfg_attr(not(test), no_main)]
 
@@ -19,6 +19,7 @@ mod signal;
 mod status;
 mod supervisor;
 mod sys;
+mod terminal;
 
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;

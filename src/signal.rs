@@ -60,13 +60,18 @@ const NAMES: [(&str, i32); 36] = [
 pub(crate) struct Signal(i32);
 
 impl Signal {
+    pub(crate) const HUP: Self = Self(1);
     pub(crate) const INT: Self = Self(2);
+    pub(crate) const QUIT: Self = Self(3);
     pub(crate) const KILL: Self = Self(9);
     pub(crate) const PIPE: Self = Self(13);
     pub(crate) const TERM: Self = Self(15);
     pub(crate) const CHLD: Self = Self(17);
     pub(crate) const CONT: Self = Self(18);
     pub(crate) const STOP: Self = Self(19);
+    pub(crate) const TSTP: Self = Self(20);
+    pub(crate) const TTIN: Self = Self(21);
+    pub(crate) const TTOU: Self = Self(22);
     pub(crate) const XFSZ: Self = Self(25);
 
     /// The signal of this number, or `None` where Linux has none.
@@ -110,7 +115,6 @@ impl Signal {
 
 #[cfg(test)]
 impl Signal {
-    pub(crate) const HUP: Self = Self(1);
     pub(crate) const USR1: Self = Self(10);
     pub(crate) const USR2: Self = Self(12);
 }
@@ -158,6 +162,35 @@ impl SignalSet {
     }
 }
 
+/// Where a signal came from, as far as it matters to whom it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Origin {
+    /// From anyone, for us: the command has not had it.
+    ForUs,
+    /// For the process group that the command shares with us: it has had it.
+    Group,
+    /// A key of the terminal that is our stdin, for us alone. What runs on a
+    /// terminal lives on its keys: none of them ends a shell or starts the
+    /// grace period.
+    Key,
+    /// Such a key, for the process group that the command shares with us.
+    GroupKey,
+    /// From ourselves: a write to a closed pipe or past a file size limit.
+    Ourselves,
+}
+
+impl Origin {
+    /// Whether the command has not had it and is to get it.
+    pub(crate) fn is_for_command(self) -> bool {
+        matches!(self, Self::ForUs | Self::Key)
+    }
+
+    /// Whether it may be a request to stop.
+    pub(crate) fn may_ask_to_stop(self) -> bool {
+        matches!(self, Self::ForUs | Self::Group)
+    }
+}
+
 /// A signal that was received, and what the kernel says of it (sigaction(2),
 /// "The `siginfo_t` argument").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -180,6 +213,12 @@ impl Received {
 
     /// `SI_KERNEL`: sent by the kernel, as for a key on the terminal.
     const SI_KERNEL: i32 = 0x80;
+
+    /// Whether writing a line of the log made the kernel send it: nobody sent
+    /// it to the command.
+    pub(crate) fn is_our_own(&self, own_pid: i32) -> bool {
+        self.pid == own_pid && [Signal::PIPE, Signal::XFSZ].contains(&self.signal)
+    }
 
     /// Whether the kernel sent it of its own accord.
     pub(crate) fn is_from_kernel(&self) -> bool {

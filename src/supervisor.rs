@@ -9,12 +9,13 @@ use nix::errno::Errno;
 use crate::leftovers::Leftovers;
 use crate::lifecycle::{Action, Event, Grace, Lifecycle, Mark, Rules, Scope};
 use crate::settings::{ForwardTo, Settings};
-use crate::signal::{Received, Signal};
+use crate::signal::{Origin, Received, Signal};
 use crate::status::{self, LastAct, StatusRules};
 use crate::sys::signals::{self, Inherited, Target};
 use crate::sys::spawn::{Child, Setup, spawn};
 use crate::sys::wait::{self, Waited};
 use crate::sys::{descriptors, process};
+use crate::terminal::{Group, Terminal};
 
 /// How many children are reaped before signals and the deadline are looked at
 /// again, so that a storm of them delays neither.
@@ -41,9 +42,11 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> LastAct {
         return LastAct::Exit(status::FAILED);
     }
 
+    let terminal = Terminal::look(own_pid, settings.forward_to);
     let setup = Setup {
         inherited,
         parent_death: (!pid1).then_some(Signal::TERM),
+        group: terminal.group(),
     };
     let child = match spawn(&settings.command, setup) {
         Ok(child) => child,
@@ -73,11 +76,11 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> LastAct {
         grace: settings.grace,
         leftovers: settings.leftovers,
         pid1,
-        own_pid,
+        job_control: terminal.job_control(),
     };
     Supervisor {
         settings,
-        own_pid,
+        terminal,
         status_rules: StatusRules {
             remap: settings.remap.clone(),
             reraise: settings.reraise && !pid1,
@@ -104,7 +107,7 @@ fn fork_advice(errno: Errno) -> &'static str {
 
 struct Supervisor<'a> {
     settings: &'a Settings,
-    own_pid: i32,
+    terminal: Terminal,
     status_rules: StatusRules,
     lifecycle: Lifecycle,
     child: Child,
@@ -136,12 +139,17 @@ impl Supervisor<'_> {
         match signals::wait(timeout) {
             Ok(Some(received)) if received.signal == Signal::CHLD => self.reaping = true,
             Ok(Some(received)) => {
+                let origin = self.terminal.origin(&received);
                 // Not of our own: a line about the SIGPIPE of the last line
                 // would only make the next.
-                if received.pid != self.own_pid {
+                if origin != Origin::Ourselves {
                     debug!("received {} from {}", received.signal, sender(&received));
                 }
-                self.feed(Event::Signal(received))?;
+                if received.signal == Signal::CONT {
+                    // It may have been resumed together with us.
+                    self.look_at_command()?;
+                }
+                self.feed(Event::Signal(received, origin))?;
             }
             Ok(None) => {}
             Err(errno) => {
@@ -156,15 +164,8 @@ impl Supervisor<'_> {
         if let Some(mark) = self.marks.due() {
             // The command may have ended in the same moment: its own end, not
             // ours to it, is what happened first.
-            if let Some(pid) = self.command {
-                match wait::one(pid) {
-                    Waited::Ended(_, ending) => {
-                        self.reaping = true;
-                        self.command_ended(ending)?;
-                        return self.feed(Event::SomeLeft);
-                    }
-                    waited => self.changed(waited)?,
-                }
+            if self.look_at_command()? {
+                return Ok(());
             }
             self.marks.clear(mark);
             self.feed(Event::Mark(mark))?;
@@ -200,6 +201,26 @@ impl Supervisor<'_> {
         self.feed(Event::SomeLeft)
     }
 
+    /// Takes in what has become of the command, SIGCHLD or not; `true` if it has
+    /// ended.
+    fn look_at_command(&mut self) -> Result<bool, LastAct> {
+        let Some(pid) = self.command else {
+            return Ok(false);
+        };
+        match wait::one(pid) {
+            Waited::Ended(_, ending) => {
+                self.reaping = true;
+                self.command_ended(ending)?;
+                self.feed(Event::SomeLeft)?;
+                Ok(true)
+            }
+            waited => {
+                self.changed(waited)?;
+                Ok(false)
+            }
+        }
+    }
+
     fn command_ended(&mut self, ending: status::Ending) -> Result<(), LastAct> {
         self.command = None;
         if let Some(failure) = self.child.exec_error() {
@@ -217,7 +238,13 @@ impl Supervisor<'_> {
     /// A child was stopped or resumed; only the command's state is of use.
     fn changed(&mut self, waited: Waited) -> Result<(), LastAct> {
         match waited {
-            Waited::Stopped(pid) if Some(pid) == self.command => self.feed(Event::CommandStopped),
+            Waited::Stopped(pid, signal) if Some(pid) == self.command => {
+                let can_hand_over = self.terminal.can_hand_over(signal);
+                self.feed(Event::CommandStopped {
+                    signal,
+                    can_hand_over,
+                })
+            }
             Waited::Continued(pid) if Some(pid) == self.command => {
                 self.feed(Event::CommandContinued)
             }
@@ -243,8 +270,21 @@ impl Supervisor<'_> {
                 );
             }
             Action::Forward { received, stop } => self.forward(&received, stop),
-            Action::Resume => self.send(Signal::CONT),
-            Action::AskRest => self.leftovers.ask(self.command, self.child.pid),
+            Action::Resume => {
+                self.terminal.hand_over_again(self.child.pid);
+                self.send(Signal::CONT);
+            }
+            Action::HandOver => self.terminal.hand_over(self.child.pid),
+            Action::Suspend(signal) => {
+                if !signals::stop_by(signal) {
+                    return self.feed(Event::NotSuspended(signal));
+                }
+            }
+            Action::SayStuck(signal) => warn!(
+                "the command is stopped by {signal}: it wants the terminal, which belongs to another \
+                 process group; give it another stdin, or resume it in the foreground"
+            ),
+            Action::AskRest => self.leftovers.ask(self.command, self.own_group()),
             Action::SayGraceOver => {
                 warn!(
                     "sending SIGKILL: {} is over",
@@ -252,7 +292,7 @@ impl Supervisor<'_> {
                 );
                 self.leftovers.name(log::Level::Warn, "has not ended");
             }
-            Action::Kill(Scope::Everything) => self.leftovers.kill(self.command, self.child.pid),
+            Action::Kill(Scope::Everything) => self.leftovers.kill(self.command, self.own_group()),
             Action::Kill(Scope::Command) => self.send(Signal::KILL),
             Action::Arm(mark, after) => self.marks.set(mark, after),
             Action::SayLeft => self.leftovers.name(log::Level::Info, "is left to itself"),
@@ -262,7 +302,11 @@ impl Supervisor<'_> {
                     "does not end by SIGKILL (not ours to kill, or waiting in the kernel): left behind",
                 );
             }
-            Action::Exit(ending) => return Err(self.status_rules.last_act(ending)),
+            Action::Exit(ending) => {
+                let killed = matches!(ending, status::Ending::Killed(..));
+                self.terminal.give_back(self.child.pid, killed);
+                return Err(self.status_rules.last_act(ending));
+            }
         }
         Ok(())
     }
@@ -274,6 +318,9 @@ impl Supervisor<'_> {
         if stop && let Some(group) = group {
             self.leftovers.note_group(group);
         }
+        if received.signal == Signal::CONT {
+            self.terminal.hand_over_again(self.child.pid);
+        }
         for target in self.targets() {
             said(target, received.signal, signals::send_on(target, received));
         }
@@ -281,6 +328,11 @@ impl Supervisor<'_> {
             // A member of the group may be stopped, whom nobody will ask again.
             self.send(Signal::CONT);
         }
+    }
+
+    /// The process group of the command, if it is not ours.
+    fn own_group(&self) -> Option<i32> {
+        (self.terminal.group() != Group::Shared).then_some(self.child.pid)
     }
 
     /// Sends the command a signal of ours, if it is there.

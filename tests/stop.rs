@@ -228,7 +228,7 @@ fn a_leftover_that_is_stopped_is_resumed_to_hear_that_it_should_end() {
 fn the_deadline_belongs_to_everything_not_to_the_command() {
     for home in homes() {
         let script = format!(
-            "(echo ready 1; {NEVER}) & trap 'exit 0' TERM; echo ready 2; while :; do sleep 0.01; done"
+            "(trap '' TERM; echo ready 1; {NEVER}) & trap 'exit 0' TERM; echo ready 2; while :; do sleep 0.01; done"
         );
         let mut run = start(home).options("-t 500ms").shell(&script);
         run.ready();
@@ -570,7 +570,7 @@ fn waiting_for_leftovers_ends_with_the_last_of_them_or_with_a_stop_request() {
 
 #[test]
 fn leave_kills_only_the_command_at_the_deadline() {
-    let script = format!("(echo ready $$; {NEVER}) & {NEVER}");
+    let script = format!("trap '' TERM; (echo ready $$; {NEVER}) & {NEVER}");
     let mut run = start(Home::Plain)
         .options("-t 300ms --leftovers leave")
         .shell(&script);

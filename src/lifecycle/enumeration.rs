@@ -13,36 +13,57 @@ use super::*;
 /// The longest course without repetition has eight events: stop, ask the rest,
 /// command ended, some left, grace over, kill again, some left, kill over.
 /// This leaves room for others in between.
-const DEPTH: usize = 14;
+const DEPTH: usize = 11;
 
-const OWN_PID: i32 = 500;
 const GRACE: Duration = Duration::from_secs(8);
 
 /// Ordinary endings, told apart from the one that `KillOver` makes up.
 const ENDINGS: [Ending; 2] = [Ending::Exited(3), Ending::Killed(Signal::TERM, false)];
 
-fn from(signal: Signal, pid: i32) -> Received {
-    Received {
+fn from(signal: Signal, origin: Origin) -> (Received, Origin) {
+    let received = Received {
         signal,
         code: 0,
-        pid,
+        pid: 1,
         uid: 0,
         value: 0,
-    }
+    };
+    (received, origin)
 }
 
 /// TERM is forwarded as USR2, HUP is a stop request that is swallowed, USR1
-/// is neither, and PIPE is our own.
-fn signals() -> [Received; 4] {
+/// is neither; and TERM from everywhere that makes a difference.
+fn signals() -> Vec<Event> {
     [
-        from(Signal::TERM, 1),
-        from(Signal::HUP, 1),
-        from(Signal::USR1, 1),
-        from(Signal::PIPE, OWN_PID),
+        from(Signal::TERM, Origin::ForUs),
+        from(Signal::HUP, Origin::ForUs),
+        from(Signal::USR1, Origin::ForUs),
+        from(Signal::USR1, Origin::Group),
+        from(Signal::TERM, Origin::Group),
+        from(Signal::TERM, Origin::Key),
+        from(Signal::TERM, Origin::GroupKey),
+        from(Signal::TERM, Origin::Ourselves),
     ]
+    .map(|(received, origin)| Event::Signal(received, origin))
+    .to_vec()
 }
 
-fn rules(grace: Grace, leftovers: Leftovers, pid1: bool) -> Rules {
+/// The command was stopped by a key, by somebody, and for want of the terminal
+/// with and without it being ours to give.
+fn stops() -> [Event; 4] {
+    [
+        (Signal::TSTP, false),
+        (Signal::STOP, false),
+        (Signal::TTIN, false),
+        (Signal::TTIN, true),
+    ]
+    .map(|(signal, can_hand_over)| Event::CommandStopped {
+        signal,
+        can_hand_over,
+    })
+}
+
+fn rules(grace: Grace, leftovers: Leftovers, pid1: bool, job_control: bool) -> Rules {
     let mut stop_on = SignalSet::EMPTY;
     stop_on.insert(Signal::TERM);
     stop_on.insert(Signal::HUP);
@@ -52,7 +73,7 @@ fn rules(grace: Grace, leftovers: Leftovers, pid1: bool) -> Rules {
         grace,
         leftovers,
         pid1,
-        own_pid: OWN_PID,
+        job_control,
     }
 }
 
@@ -67,6 +88,8 @@ struct World {
     /// How often it was stopped after it was asked to stop.
     stops: u8,
     command_ending: Option<Ending>,
+    /// We were to stop ourselves, and whether that worked is not known yet.
+    suspending: Option<Signal>,
     /// The command has just been reaped: the round must be closed next.
     round_open: bool,
     stop_requested: bool,
@@ -88,6 +111,7 @@ impl World {
             command_stopped: false,
             stops: 0,
             command_ending: None,
+            suspending: None,
             round_open: false,
             stop_requested: false,
             command_asked: false,
@@ -107,10 +131,12 @@ impl World {
         if self.round_open {
             return vec![Event::SomeLeft, Event::NothingLeft];
         }
-        let mut events: Vec<Event> = signals().map(Event::Signal).to_vec();
+        let mut events = signals();
+        events.extend(self.suspending.map(Event::NotSuspended));
         events.push(Event::SomeLeft);
         if self.command_alive {
-            events.extend([Event::CommandStopped, Event::CommandContinued]);
+            events.push(Event::CommandContinued);
+            events.extend(stops());
             events.extend(ENDINGS.map(Event::CommandEnded));
         } else {
             events.push(Event::NothingLeft);
@@ -133,7 +159,7 @@ impl World {
         let asked_now = actions
             .iter()
             .any(|action| matches!(action, Action::SayStopping(_)));
-        let stopped_now = event == Event::CommandStopped && self.stop_requested;
+        let stopped_now = matches!(event, Event::CommandStopped { .. }) && self.stop_requested;
         if stopped_now {
             self.stops = self.stops.saturating_add(1);
         }
@@ -151,20 +177,22 @@ impl World {
     }
 
     fn note(&mut self, event: Event) {
+        // The answer comes at once or not at all.
+        self.suspending = None;
         match event {
             Event::CommandEnded(ending) => {
                 self.command_alive = false;
                 self.command_ending = Some(ending);
                 self.round_open = true;
             }
-            Event::CommandStopped => self.command_stopped = true,
+            Event::CommandStopped { .. } => self.command_stopped = true,
             Event::CommandContinued => self.command_stopped = false,
             Event::SomeLeft | Event::NothingLeft => self.round_open = false,
             Event::Mark(mark) => {
                 self.armed.retain(|armed| *armed != mark);
                 self.grace_over |= mark == Mark::GraceOver;
             }
-            Event::Signal(_) => {}
+            Event::Signal(..) | Event::NotSuspended(_) => {}
         }
     }
 
@@ -178,13 +206,14 @@ impl World {
             })
             .collect();
         match event {
-            Event::Signal(received) => {
+            Event::Signal(received, origin) => {
                 assert!(forwards.len() <= 1, "a signal was forwarded twice");
                 let expected = match received.signal {
                     Signal::TERM => Some(Signal::USR2),
                     Signal::USR1 => Some(Signal::USR1),
                     _ => None,
                 };
+                let expected = expected.filter(|_| origin.is_for_command());
                 if let Some(forwarded) = forwards.first() {
                     assert_eq!(
                         Some(forwarded.signal),
@@ -203,6 +232,12 @@ impl World {
         let no_grace = self.no_grace();
         match action {
             Action::SayStopping(received) => {
+                let Event::Signal(_, origin) = event else {
+                    panic!("a stop request that is no signal");
+                };
+                assert!(origin.may_ask_to_stop(), "a key started the grace period");
+                // What went to the group has asked the command already.
+                self.command_asked |= origin == Origin::Group;
                 assert_eq!(
                     received.signal,
                     Signal::TERM,
@@ -219,6 +254,9 @@ impl World {
                 self.command_asked |= stop;
             }
             Action::Resume => assert!(self.command_alive, "a reaped pid was resumed"),
+            Action::HandOver | Action::Suspend(_) | Action::SayStuck(_) => {
+                self.check_job_control(event, action);
+            }
             Action::AskRest => {
                 assert_ne!(
                     self.rules.leftovers,
@@ -289,6 +327,26 @@ impl World {
                 assert_eq!(*ending, command, "the exit status is the command's");
                 self.exited = true;
             }
+        }
+    }
+
+    fn check_job_control(&mut self, event: Event, action: &Action) {
+        assert!(
+            self.command_alive,
+            "the terminal is of no use to a reaped pid"
+        );
+        match action {
+            Action::HandOver => {
+                let wanted =
+                    matches!(event, Event::CommandStopped { can_hand_over, .. } if can_hand_over);
+                assert!(wanted, "a terminal that is not ours to give");
+            }
+            Action::Suspend(signal) => {
+                assert!(self.rules.job_control, "stopped with nobody to resume us");
+                assert!(!self.stop_requested, "stopped while stopping");
+                self.suspending = Some(*signal);
+            }
+            _ => assert!(!self.stop_requested, "stuck, and not resumed"),
         }
     }
 
@@ -367,7 +425,9 @@ fn all_rules() -> Vec<Rules> {
     for grace in graces {
         for leftovers in leftovers {
             for pid1 in [true, false] {
-                all.push(rules(grace, leftovers, pid1));
+                for job_control in [true, false] {
+                    all.push(rules(grace, leftovers, pid1, job_control));
+                }
             }
         }
     }
@@ -402,11 +462,8 @@ fn nothing_is_done_after_the_end() {
             Mark::KillAgain,
             Mark::KillOver,
         ];
-        let late = signals()
-            .map(Event::Signal)
-            .into_iter()
-            .chain(marks.map(Event::Mark));
-        for event in late.chain([Event::SomeLeft, Event::NothingLeft, Event::CommandStopped]) {
+        let late = signals().into_iter().chain(marks.map(Event::Mark));
+        for event in late.chain([Event::SomeLeft, Event::NothingLeft, stops()[0]]) {
             assert_eq!(lifecycle.on(event), [], "{event:?} after the end");
         }
     }

@@ -118,7 +118,7 @@ pub(super) fn stderr() -> BorrowedFd<'static> {
 
 /// Moves a descriptor above 2 where it has landed below, and keeps it from the
 /// command.
-pub(super) fn above_stdio(fd: OwnedFd) -> Option<OwnedFd> {
+pub(crate) fn above_stdio(fd: OwnedFd) -> Option<OwnedFd> {
     if fd.as_raw_fd() > 2 {
         return Some(fd);
     }

@@ -237,12 +237,8 @@ fn queue_to_group(leader: i32, info: &RawInfo) -> nix::Result<()> {
     leader.send(info.signo, ptr::from_ref(info).cast(), PROCESS_GROUP)
 }
 
-/// Dies of `signal` by its default action, without a core dump of its own, and
-/// returns only if that signal does not end a process.
-pub(crate) fn die_of(signal: Signal) {
-    // RLIMIT_CORE does not stop a dump that core(5) pipes to a program. Should
-    // it fail, a core too many is no reason to lie about the signal.
-    let _ = nix::sys::prctl::set_dumpable(false);
+/// Sets a signal's disposition to its default action.
+fn set_default(signal: Signal) {
     let default = [0_u64; 8];
     // SAFETY: zeros are SIG_DFL, no flags and an empty mask in the kernel's
     // `struct sigaction` of every architecture, which is not larger than this;
@@ -257,6 +253,47 @@ pub(crate) fn die_of(signal: Signal) {
             KERNEL_SET_SIZE,
         );
     }
+}
+
+/// Stops this process by the default action of `signal`, SIGSTOP by that of
+/// SIGTSTP, and returns when it is resumed: `true`, or at once: `false`, where
+/// the kernel does not let it stop, since nobody could resume it (an orphaned
+/// process group, PID 1).
+pub(crate) fn stop_by(signal: Signal) -> bool {
+    // SIGSTOP would stop us whoever is there.
+    let signal = if signal == Signal::STOP {
+        Signal::TSTP
+    } else {
+        signal
+    };
+    set_default(signal);
+    if kill(Target::Process(super::process::own_pid()), signal).is_err() {
+        return false;
+    }
+    // Delivered while it is unblocked.
+    set_mask(ALL & !(1 << (signal.number() - 1)));
+    set_mask(ALL);
+    // A stop ends by SIGCONT alone, and that is blocked and waits. Sending the
+    // stop signal has discarded an earlier one.
+    is_pending(Signal::CONT)
+}
+
+fn is_pending(signal: Signal) -> bool {
+    let mut pending: KernelSet = 0;
+    // SAFETY: the set is a live local of the size that is passed along.
+    let result = checked(unsafe {
+        libc::syscall(libc::SYS_rt_sigpending, &raw mut pending, KERNEL_SET_SIZE)
+    });
+    result.is_ok() && pending & (1 << (signal.number() - 1)) != 0
+}
+
+/// Dies of `signal` by its default action, without a core dump of its own, and
+/// returns only if that signal does not end a process.
+pub(crate) fn die_of(signal: Signal) {
+    // RLIMIT_CORE does not stop a dump that core(5) pipes to a program. Should
+    // it fail, a core too many is no reason to lie about the signal.
+    let _ = nix::sys::prctl::set_dumpable(false);
+    set_default(signal);
     if kill(Target::Process(super::process::own_pid()), signal).is_ok() {
         set_mask(ALL & !(1 << (signal.number() - 1)));
     }

@@ -7,12 +7,13 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
-use nix::unistd::{ForkResult, Pid, fork, setpgid};
+use nix::unistd::{ForkResult, Pid, fork, getpid, setpgid, tcsetpgrp};
 
 use super::exec::{self, ExecError};
 use super::process;
 use super::signals::{self, Inherited};
 use crate::signal::Signal;
+use crate::terminal::{self, Group};
 
 /// What the child is to be besides a copy of its parent.
 #[derive(Clone, Copy, Debug)]
@@ -21,12 +22,14 @@ pub(crate) struct Setup {
     pub(crate) inherited: Inherited,
     /// The signal that it gets if `supervise` is killed.
     pub(crate) parent_death: Option<Signal>,
+    /// The process group that it is to be in.
+    pub(crate) group: Group,
 }
 
 /// A command that was started.
 #[derive(Debug)]
 pub(crate) struct Child {
-    /// Its process id, and that of the process group which it leads.
+    /// Its process id, and that of its process group if that is its own.
     pub(crate) pid: i32,
     note: Note,
 }
@@ -39,7 +42,7 @@ impl Child {
     }
 }
 
-/// Starts the command in a process group of its own.
+/// Starts the command.
 ///
 /// A plain fork and not vfork(2): with a child that hangs before it executes
 /// (a file system that does not answer, SIGSTOP), a vfork parent sits in
@@ -57,7 +60,9 @@ pub(crate) fn spawn(arguments: &[CString], setup: Setup) -> nix::Result<Child> {
             // In both: whoever comes first, the group is there when the first
             // signal is forwarded to it. EACCES: the child did, and executes;
             // ESRCH cannot be: nobody but us reaps it.
-            let _ = setpgid(child, child);
+            if setup.group != Group::Shared {
+                let _ = setpgid(child, child);
+            }
             Ok(Child {
                 pid: child.as_raw(),
                 note,
@@ -73,8 +78,18 @@ pub(crate) fn spawn(arguments: &[CString], setup: Setup) -> nix::Result<Child> {
 
 /// The child: becomes the command, or leaves a note why not.
 fn run(arguments: &[CString], setup: Setup, parent: i32, note: &Note) {
-    // Cannot fail: it is no session leader and the group is its own.
-    let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+    if setup.group != Group::Shared {
+        // Cannot fail: it is no session leader and the group is its own.
+        let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+    }
+    if setup.group == Group::OwnInForeground
+        && let Some((device, _)) = terminal::controlling_terminal()
+    {
+        // SIGTTOU is still blocked, so that this works from the new group,
+        // which is not in the foreground yet. If the terminal has just gone,
+        // there is no foreground either.
+        let _ = tcsetpgrp(device, getpid());
+    }
     if let Some(signal) = setup.parent_death {
         // If it cannot be had, the command lives on when we are killed, as it
         // would under any other init.

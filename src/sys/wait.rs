@@ -12,8 +12,8 @@ use crate::status::Ending;
 pub(crate) enum Waited {
     /// This child has ended and is reaped.
     Ended(i32, Ending),
-    /// This child was stopped.
-    Stopped(i32),
+    /// This child was stopped by this signal.
+    Stopped(i32, Signal),
     /// This child was resumed.
     Continued(i32),
     /// There are children, and none has anything to say.
@@ -71,7 +71,8 @@ fn decode(pid: i32, status: i32) -> Option<Waited> {
             Ending::Killed(signal, libc::WCOREDUMP(status)),
         ))
     } else if libc::WIFSTOPPED(status) {
-        Some(Waited::Stopped(pid))
+        let signal = Signal::from_number(libc::WSTOPSIG(status))?;
+        Some(Waited::Stopped(pid, signal))
     } else if libc::WIFCONTINUED(status) {
         Some(Waited::Continued(pid))
     } else {
@@ -101,7 +102,10 @@ mod tests {
         for realtime in [32, 34, 40, 64] {
             assert_eq!(decode(9, realtime), killed(realtime, false));
         }
-        assert_eq!(decode(9, 19 << 8 | 0x7f), Some(Waited::Stopped(9)));
+        assert_eq!(
+            decode(9, 19 << 8 | 0x7f),
+            Some(Waited::Stopped(9, Signal::STOP))
+        );
         assert_eq!(decode(9, 0xffff), Some(Waited::Continued(9)));
     }
 }

@@ -1,0 +1,651 @@
+//! On a real terminal: under an interactive bash, as leader of the session, as
+//! PID 1. What a person types and sees is as it would be without supervise.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop at the first surprise"
+)]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::time::Instant;
+
+use common::*;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::pty::{Winsize, openpty};
+
+const CTRL_C: &str = "\x03";
+const CTRL_D: &str = "\x04";
+const CTRL_Z: &str = "\x1a";
+const CTRL_BACKSLASH: &str = "\x1c";
+
+/// A terminal with a session on it.
+struct Terminal {
+    keyboard: Option<std::fs::File>,
+    session: Child,
+    screen: String,
+    /// How much of the screen has been looked at.
+    seen: usize,
+}
+
+impl Terminal {
+    /// A terminal whose session is led by this program.
+    fn with(program: &str, arguments: &[&str]) -> Self {
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: 200,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        let pty = openpty(Some(&size), None).unwrap();
+        for end in [&pty.master, &pty.slave] {
+            fcntl(end, FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC)).unwrap();
+        }
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .env("PS1", "$ ")
+            .env("SUPERVISE", SUPERVISE)
+            .env("FIXTURE", fixture())
+            .env_remove("PROMPT_COMMAND")
+            .env("HISTFILE", "/dev/null")
+            .stdin(pty.slave.try_clone().unwrap())
+            .stdout(pty.slave.try_clone().unwrap())
+            .stderr(pty.slave);
+        lead_session(&mut command);
+        let session = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{program}: {error}"));
+        drop(command);
+        let keyboard = std::fs::File::from(pty.master);
+        fcntl(&keyboard, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        Self {
+            keyboard: Some(keyboard),
+            session,
+            screen: String::new(),
+            seen: 0,
+        }
+    }
+
+    /// An interactive bash.
+    fn bash() -> Self {
+        let mut terminal = Self::with("bash", &["--norc", "--noprofile", "--noediting", "-i"]);
+        terminal.sees("$ ");
+        terminal
+    }
+
+    fn keys(&mut self, text: &str) {
+        self.keyboard
+            .as_mut()
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
+    }
+
+    /// Types a command. Words that are to be seen must not stand in it as they
+    /// will be printed, for the terminal echoes what is typed.
+    fn line(&mut self, text: &str) {
+        self.keys(&format!("{text}\n"));
+    }
+
+    fn look(&mut self) {
+        let mut bytes = [0; 4096];
+        while let Ok(length @ 1..) = self.keyboard.as_mut().unwrap().read(&mut bytes) {
+            self.screen
+                .push_str(&String::from_utf8_lossy(&bytes[..length]));
+        }
+    }
+
+    /// Waits until this is on the screen, after what was waited for before, and
+    /// returns what stands in between.
+    #[track_caller]
+    fn sees(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.look();
+            if let Some(at) = self.screen[self.seen..].find(text) {
+                let before = self.screen[self.seen..self.seen + at].to_owned();
+                self.seen += at + text.len();
+                return before;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "never saw {text:?} after {:?}, but {:?}",
+                &self.screen[..self.seen],
+                &self.screen[self.seen..]
+            );
+            std::thread::yield_now();
+        }
+    }
+
+    /// Waits for the shell's prompt, by having it print something.
+    #[track_caller]
+    fn prompt(&mut self) -> String {
+        self.line("echo pro''mpt");
+        self.sees("prompt\r\n")
+    }
+
+    /// Types a word to a `cat`: the terminal echoes it, and cat says it again.
+    #[track_caller]
+    fn cat(&mut self, word: &str) {
+        self.line(word);
+        for _ in 0..2 {
+            self.sees(&format!("{word}\r\n"));
+        }
+    }
+
+    /// Resumes the job in the foreground. bash prints its command line before
+    /// it hands the terminal over and reads no key after that.
+    #[track_caller]
+    fn fg(&mut self, command: &str) {
+        self.line("fg");
+        self.sees("fg\r\n");
+        self.sees(&format!("{command}\r\n"));
+    }
+
+    /// Stops the job in the foreground, and waits until the shell has said so
+    /// and asks for the next command.
+    #[track_caller]
+    fn ctrl_z(&mut self) {
+        self.keys(CTRL_Z);
+        self.sees("Stopped");
+        self.sees("$ ");
+    }
+
+    /// Ends the job in the foreground.
+    #[track_caller]
+    fn ctrl_c(&mut self) {
+        self.keys(CTRL_C);
+        self.sees("^C");
+        self.sees("$ ");
+    }
+
+    fn pid(&self) -> i32 {
+        i32::try_from(self.session.id()).unwrap()
+    }
+
+    fn resize(&self, columns: u16) {
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        set_size(self.keyboard.as_ref().unwrap().as_fd(), size);
+    }
+
+    fn close(&mut self) {
+        self.keyboard = None;
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        for pid in descendants_of(self.pid()) {
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
+        }
+        let _ = self.session.kill();
+        let _ = self.session.wait();
+    }
+}
+
+#[allow(unsafe_code, reason = "what the child does between fork and exec")]
+fn lead_session(command: &mut Command) {
+    // SAFETY: system calls that are allowed after a fork.
+    unsafe {
+        command.pre_exec(|| {
+            // A test that was started in the background has some ignored.
+            for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP] {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+            nix::unistd::setsid()?;
+            match libc::ioctl(0, libc::TIOCSCTTY, 0) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+}
+
+#[allow(
+    unsafe_code,
+    reason = "no library sets a terminal's size without another dependency"
+)]
+fn set_size(terminal: impl AsFd, size: Winsize) {
+    // SAFETY: the size outlives the call.
+    let result = unsafe {
+        libc::ioctl(
+            terminal.as_fd().as_raw_fd(),
+            libc::TIOCSWINSZ,
+            &raw const size,
+        )
+    };
+    assert_eq!(result, 0);
+}
+
+#[test]
+fn ctrl_c_ends_a_command_that_reads_and_bash_knows() {
+    let mut terminal = Terminal::bash();
+    terminal.line("$SUPERVISE -- cat; echo st''atus $?");
+    terminal.cat("hello");
+    terminal.ctrl_c();
+    terminal.prompt();
+    terminal.line("echo st''atus $?");
+    terminal.sees("status ");
+    terminal.line("$SUPERVISE -- cat");
+    terminal.cat("again");
+    terminal.keys(CTRL_D);
+    terminal.line("echo st''atus $?");
+    terminal.sees("status 0");
+}
+
+#[test]
+fn ctrl_c_ends_a_loop_around_it() {
+    let mut terminal = Terminal::bash();
+    terminal.line("for i in 1 2 3; do $SUPERVISE -- sh -c 'echo re\"\"ady; exec sleep 1000'; done");
+    terminal.sees("ready\r\n");
+    terminal.keys(CTRL_C);
+    let between = terminal.prompt();
+    assert!(!between.contains("ready"), "the loop went on: {between}");
+    terminal.line("echo st''atus $?");
+    terminal.sees("status 0");
+}
+
+#[test]
+fn ctrl_z_returns_the_prompt_and_fg_and_bg_resume() {
+    for options in ["", "-g"] {
+        let mut terminal = Terminal::bash();
+        terminal.line(&format!("$SUPERVISE {options} -- cat"));
+        terminal.cat("one");
+        terminal.ctrl_z();
+        terminal.prompt();
+        terminal.line("jobs");
+        terminal.sees("Stopped");
+        terminal.sees("$ ");
+        terminal.fg("cat");
+        terminal.cat("two");
+        terminal.ctrl_z();
+        terminal.line("bg");
+        // It reads, and so the kernel stops it again, which bash tells when it
+        // is asked.
+        terminal.line("until jobs | grep -q Sto''pped; do sleep 0.02; done; echo see''n");
+        terminal.sees("seen\r\n");
+        terminal.fg("cat");
+        terminal.cat("three");
+        terminal.keys(CTRL_D);
+        terminal.prompt();
+
+        // One that does not read runs on in the background.
+        terminal.line(&format!(
+            "$SUPERVISE {options} -- sh -c 'echo re\"\"ady; while :; do sleep 0.05; done'"
+        ));
+        terminal.sees("ready\r\n");
+        terminal.ctrl_z();
+        terminal.line("bg");
+        terminal.prompt();
+        terminal.line("jobs");
+        terminal.sees("Running");
+        terminal.line("kill %1; wait %1; echo st''atus $?");
+        terminal.sees("status 143");
+    }
+}
+
+#[test]
+fn started_in_the_background_it_steals_nothing_and_fg_gives_the_terminal() {
+    let mut terminal = Terminal::bash();
+    terminal.line("$SUPERVISE -- cat &");
+    terminal.line("until jobs | grep -q Sto''pped; do sleep 0.02; done; echo see''n");
+    terminal.sees("seen\r\n");
+    terminal.line(
+        "read -r _ _ _ _ group _ _ front _ < /proc/$$/stat; [ $group = $front ] && echo he''ld",
+    );
+    terminal.sees("held");
+    terminal.line("jobs; :");
+    terminal.sees("Stopped");
+    terminal.sees("$ ");
+    terminal.fg("cat");
+    terminal.cat("typed");
+    terminal.ctrl_z();
+    terminal.fg("cat");
+    terminal.cat("again");
+    terminal.ctrl_c();
+    terminal.prompt();
+    terminal.line("jobs; echo no''ne");
+    let jobs = terminal.sees("none\r\n");
+    assert!(
+        !jobs.contains("Stopped") && !jobs.contains("Running"),
+        "{jobs}"
+    );
+}
+
+#[test]
+fn pipelines_and_pagers_work() {
+    // Like a pager: data from a pipe, keys from the terminal.
+    const PAGER: &str =
+        "sh -c 'read -r first; echo re\"\"ady $first; read -r key < /dev/tty; echo k\"\"ey $key'";
+    let mut terminal = Terminal::bash();
+    for line in [
+        format!("$SUPERVISE -- seq 100000 | {PAGER}"),
+        format!("seq 100000 | $SUPERVISE -- {PAGER}"),
+    ] {
+        terminal.line(&line);
+        terminal.sees("ready 1\r\n");
+        terminal.line("x");
+        terminal.sees("key x\r\n");
+        terminal.prompt();
+    }
+}
+
+#[test]
+fn the_command_sees_itself_in_the_foreground() {
+    let check = "sh -c 'read -r _ _ _ _ group _ _ front _ < /proc/self/stat; [ $group = $front ] && echo fo\"\"und'";
+    for options in ["", "-g"] {
+        let mut terminal = Terminal::bash();
+        terminal.line(&format!("$SUPERVISE {options} -- {check}"));
+        terminal.sees("found\r\n");
+        // Given back when it has ended, to a shell that does no job control.
+        terminal.line(&format!(
+            "sh -c '$SUPERVISE {options} -- true; read -r x < /dev/tty; echo ta\"\"ken $x'"
+        ));
+        terminal.line("y");
+        terminal.sees("taken y\r\n");
+    }
+}
+
+#[test]
+fn a_shell_inside_is_a_full_one() {
+    let mut terminal = Terminal::bash();
+    terminal.line("$SUPERVISE -v -t 1 -- bash --norc --noprofile --noediting -i");
+    terminal.line("PS1='inn''er> '");
+    terminal.sees("inner> ");
+    terminal.keys(CTRL_C);
+    terminal.sees("inner> ");
+    terminal.line("sh -c 'echo re\"\"ady; exec sleep 1000'");
+    terminal.sees("ready\r\n");
+    terminal.keys(CTRL_C);
+    terminal.sees("inner> ");
+    terminal.line("cat");
+    terminal.cat("one");
+    terminal.keys(CTRL_Z);
+    terminal.sees("Stopped");
+    terminal.sees("inner> ");
+    terminal.fg("cat");
+    terminal.cat("two");
+    terminal.keys(CTRL_D);
+    terminal.line("exit 7");
+    terminal.line("echo st''atus $?");
+    terminal.sees("status 7");
+    assert!(!terminal.screen.contains("stopping"), "{}", terminal.screen);
+}
+
+#[test]
+fn a_repl_lives_on_ctrl_c() {
+    if !Command::new("python3")
+        .args(["-c", "import os"])
+        .status()
+        .is_ok_and(|status| status.success())
+    {
+        skipped("no python3");
+        return;
+    }
+    let python = "python3 -q -i -c 'print(\"re\" + \"ady\")'";
+    let mut terminal = Terminal::bash();
+    for line in [
+        format!("$SUPERVISE -v -t 1 -- {python}"),
+        format!(
+            "python3 -c 'import os; os.system(\"\"\"$SUPERVISE -v -t 1 -- {}\"\"\")'",
+            python.replace('\'', "'\\''")
+        )
+        .replace("$SUPERVISE", SUPERVISE),
+    ] {
+        terminal.line(&line);
+        terminal.sees("ready\r\n");
+        terminal.sees(">>> ");
+        terminal.keys(CTRL_C);
+        terminal.sees("KeyboardInterrupt");
+        terminal.line("print(6 * 7)");
+        terminal.sees("42\r\n");
+        // Not earlier: what is typed between two prompts is no end of file.
+        terminal.sees(">>> ");
+        terminal.keys(CTRL_D);
+        terminal.prompt();
+    }
+    assert!(!terminal.screen.contains("stopping"), "{}", terminal.screen);
+}
+
+#[test]
+fn with_stdin_elsewhere_ctrl_c_is_a_stop_request() {
+    let mut terminal = Terminal::bash();
+    terminal.line("$SUPERVISE -v -t 0.3 -- sh -c 'trap \"\" INT TERM; echo re\"\"ady; while :; do sleep 0.05; done' </dev/null");
+    terminal.sees("ready\r\n");
+    terminal.keys(CTRL_C);
+    terminal.sees("SIGINT from the kernel");
+    terminal.sees("sending SIGKILL");
+    terminal.prompt();
+}
+
+#[test]
+fn keys_and_window_sizes_arrive_once() {
+    for options in ["", "-g"] {
+        let mut terminal = Terminal::bash();
+        terminal.line(&format!(
+            "$SUPERVISE {options} -t 1000 -- $FIXTURE print-signals 64"
+        ));
+        terminal.sees("ready ");
+        let supervise = children_of(terminal.pid())[0];
+        for (key, line) in [
+            (CTRL_C, "2 128 0 0\r\n"),
+            (CTRL_BACKSLASH, "3 128 0 0\r\n"),
+            (CTRL_Z, "20 128 0 0\r\n"),
+        ] {
+            terminal.keys(key);
+            terminal.sees(line);
+        }
+        terminal.resize(100);
+        terminal.sees("28 128 0 0\r\n");
+        send(supervise, 64);
+        let rest = terminal.sees("64 ");
+        assert_eq!(rest, "", "{options}: something came twice");
+        terminal.prompt();
+    }
+}
+
+#[test]
+fn what_the_command_sends_its_own_group_is_not_answered_with_a_second_copy() {
+    let mut terminal = Terminal::bash();
+    terminal.line("$SUPERVISE -- sh -c 'trap \"echo got USR\"\"1\" USR1; kill -USR1 0; kill -USR1 0; :; echo en\"\"d'");
+    let said = terminal.sees("end\r\n");
+    assert_eq!(said.matches("got USR1").count(), 2, "{said}");
+    // As an editor does it on Ctrl-Z.
+    terminal
+        .line("$SUPERVISE -- sh -c 'trap \"echo resu\"\"med\" CONT; kill -TSTP 0; echo en\"\"d'");
+    terminal.sees("Stopped");
+    terminal.sees("$ ");
+    terminal.line("fg");
+    terminal.sees("end\r\n");
+    terminal.prompt();
+}
+
+#[test]
+fn with_tostop_a_log_from_the_background_stalls_nothing() {
+    let mut terminal = Terminal::bash();
+    terminal.line("stty tostop; $SUPERVISE -v -- sh -c 'exit 3' & wait $!; echo st''atus $?");
+    terminal.sees("has ended: exit status 3");
+    terminal.sees("status 3\r\n");
+}
+
+#[test]
+fn a_command_that_is_killed_leaves_the_terminal_as_it_was() {
+    let mut terminal = Terminal::bash();
+    terminal.line("sh -c 'a=$(stty -g); $SUPERVISE -t 0 -- sh -c \"stty raw -echo; kill -TERM \\$PPID; sleep 1000\"; b=$(stty -g); [ \"$a\" = \"$b\" ] && echo sa\"\"me'");
+    terminal.sees("same");
+    // What a command sets on purpose stays.
+    terminal.line("sh -c '$SUPERVISE -- stty -echo; stty -a | grep -o -- \"-ec\"ho\\ ; stty echo'");
+    terminal.sees("-echo ");
+}
+
+#[test]
+fn closing_the_terminal_ends_everything_with_one_sighup() {
+    let folder = Folder::new();
+    let file = folder.file("log");
+    let mut terminal = Terminal::bash();
+    terminal.line(&format!(
+        "$SUPERVISE -t 1000 -- $FIXTURE print-signals 64 > {file}"
+    ));
+    eventually("it is ready", || folder.read("log").starts_with("ready "));
+    let supervise = children_of(terminal.pid())[0];
+    terminal.close();
+    eventually("the shell has gone", || {
+        terminal.session.try_wait().unwrap().is_some()
+    });
+    eventually("it was told", || {
+        folder
+            .read("log")
+            .lines()
+            .any(|line| line.starts_with("1 "))
+    });
+    let _leftover = Leftover(supervise);
+    send(supervise, 64);
+    eventually("it has ended", || {
+        folder
+            .read("log")
+            .lines()
+            .any(|line| line.starts_with("64 "))
+    });
+    // The shell tells the group, and the kernel may once more when the shell
+    // ends; supervise adds no copy of its own.
+    let log = folder.read("log");
+    let forwarded = format!("1 0 {supervise} ");
+    assert!(
+        !log.lines().any(|line| line.starts_with(&forwarded)),
+        "{log}"
+    );
+
+    // A command with the default action: everything is gone.
+    let file = folder.file("default");
+    let mut terminal = Terminal::bash();
+    terminal.line(&format!(
+        "$SUPERVISE -- sh -c 'echo $$ > {file}; exec sleep 1000'"
+    ));
+    eventually("it runs", || folder.read("default").ends_with('\n'));
+    let pid: i32 = folder.read("default").trim().parse().unwrap();
+    let supervise = children_of(terminal.pid())[0];
+    terminal.close();
+    eventually("both have gone", || !is_alive(pid) && !is_alive(supervise));
+}
+
+#[test]
+fn as_leader_of_the_session_a_hang_up_is_passed_on() {
+    let folder = Folder::new();
+    let file = folder.file("log");
+    let script = format!("exec {} print-signals 64 > {file}", fixture());
+    let mut terminal = Terminal::with(SUPERVISE, &["-t", "1000", "--", "sh", "-c", &script]);
+    eventually("it is ready", || folder.read("log").starts_with("ready "));
+    terminal.close();
+    eventually("it was told", || {
+        folder
+            .read("log")
+            .lines()
+            .any(|line| line.starts_with("1 "))
+    });
+    send(terminal.pid(), 64);
+    eventually("it has ended", || {
+        folder
+            .read("log")
+            .lines()
+            .any(|line| line.starts_with("64 "))
+    });
+    let log = folder.read("log");
+    assert_eq!(
+        log.lines().filter(|line| line.starts_with("1 ")).count(),
+        1,
+        "{log}"
+    );
+    terminal.session.wait().unwrap();
+}
+
+/// How much of the processor a process has used, in clock ticks.
+fn ticks(pid: i32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn as_leader_of_the_session_and_as_pid_1_ctrl_z_wedges_nothing() {
+    let mut ways = vec![(SUPERVISE, vec!["--", "cat"])];
+    if Home::Pid1.is_possible() && is_root() {
+        ways.push((
+            "unshare",
+            vec![
+                "--pid",
+                "--fork",
+                "--mount-proc",
+                "--kill-child",
+                "setsid",
+                "--ctty",
+                SUPERVISE,
+                "--",
+                "cat",
+            ],
+        ));
+    }
+    for (program, arguments) in ways {
+        let mut terminal = Terminal::with(program, &arguments);
+        terminal.cat("one");
+        let supervise = if program == SUPERVISE {
+            terminal.pid()
+        } else {
+            children_of(terminal.pid())[0]
+        };
+        terminal.keys(CTRL_Z);
+        terminal.cat("two");
+        // One that the command sends itself reaches it even there.
+        let command = children_of(supervise)[0];
+        send(command, libc::SIGTSTP);
+        terminal.cat("three");
+        assert!(ticks(supervise) < 50, "it spins");
+        terminal.keys(CTRL_C);
+        eventually("it has ended", || {
+            terminal.session.try_wait().unwrap().is_some()
+        });
+    }
+}
+
+#[test]
+fn in_a_namespace_whose_shell_is_outside_keys_and_jobs_work() {
+    if !is_root() {
+        skipped("a PID namespace needs root");
+        return;
+    }
+    for flags in ["--mount-proc", ""] {
+        let mut terminal = Terminal::bash();
+        terminal.line(&format!("unshare --pid --fork {flags} $SUPERVISE -- cat"));
+        terminal.cat("one");
+        terminal.ctrl_z();
+        terminal.fg("cat");
+        terminal.cat("two");
+        terminal.ctrl_c();
+        terminal.prompt();
+        terminal.line(&format!("unshare --pid --fork {flags} $SUPERVISE -- cat &"));
+        terminal.line("until jobs | grep -q Sto''pped; do sleep 0.02; done; echo see''n");
+        terminal.sees("seen\r\n");
+        terminal.fg("cat");
+        terminal.cat("three");
+        terminal.ctrl_c();
+        terminal.prompt();
+    }
+}
