@@ -206,12 +206,16 @@ fn leftovers_are_asked_when_the_command_has_ended_and_waited_for() {
 
 #[test]
 fn a_leftover_that_is_stopped_is_resumed_to_hear_that_it_should_end() {
-    for home in homes() {
+    // With -g it is asked with the group, and nobody asks it again.
+    for (home, options) in homes()
+        .into_iter()
+        .flat_map(|home| [(home, ""), (home, "-g")])
+    {
         let script = "
             sh -c 'trap \"echo saved; exit 0\" TERM; echo ready $$; kill -STOP $$
                    while :; do sleep 0.01; done' &
             trap 'exit 0' TERM; echo ready $$; while :; do sleep 0.01; done";
-        let mut run = start(home).shell(script);
+        let mut run = start(home).options(options).shell(script);
         run.ready();
         run.ready();
         let worker = children_of(run.command())[0];
@@ -219,8 +223,8 @@ fn a_leftover_that_is_stopped_is_resumed_to_hear_that_it_should_end() {
             status_field(worker, "State").is_some_and(|state| state.starts_with('T'))
         });
         run.signal(libc::SIGTERM);
-        assert_eq!(run.line(), "saved", "{home:?}");
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+        assert_eq!(run.line(), "saved", "{home:?} {options}");
+        assert_eq!(run.wait(), Ended::code(0), "{home:?} {options}");
     }
 }
 
@@ -328,26 +332,6 @@ fn make_fifo(path: &str) {
     nix::unistd::mkfifo(path, nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
     // Whatever the umask: for everyone.
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
-}
-
-#[test]
-fn with_g_a_stopped_member_of_the_group_is_resumed_too() {
-    for home in homes() {
-        let script = "
-            sh -c 'trap \"echo saved; exit 0\" TERM; echo ready $$; kill -STOP $$
-                   while :; do sleep 0.01; done' &
-            trap 'exit 0' TERM; echo ready $$; while :; do sleep 0.01; done";
-        let mut run = start(home).options("-g").shell(script);
-        run.ready();
-        run.ready();
-        let worker = children_of(run.command())[0];
-        eventually("it is stopped", || {
-            status_field(worker, "State").is_some_and(|state| state.starts_with('T'))
-        });
-        run.signal(libc::SIGTERM);
-        assert_eq!(run.line(), "saved", "{home:?}");
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
-    }
 }
 
 #[test]
