@@ -283,9 +283,11 @@ fn ctrl_z_returns_the_prompt_and_fg_and_bg_resume() {
         terminal.keys(CTRL_D);
         terminal.prompt();
 
-        // One that does not read runs on in the background.
+        // One that does not read runs on in the background. It is no shell: one
+        // that waits for its child in vfork(2) does not stop, with or without
+        // supervise.
         terminal.line(&format!(
-            "$SUPERVISE {options} -- sh -c 'echo re\"\"ady; while :; do sleep 0.05; done'"
+            "$SUPERVISE {options} -- sh -c 'echo re\"\"ady; exec sleep 1000'"
         ));
         terminal.sees("ready\r\n");
         terminal.ctrl_z();
