@@ -276,7 +276,7 @@ impl Supervisor<'_> {
             }
             Action::HandOver => self.terminal.hand_over(self.child.pid),
             Action::Suspend(signal) => {
-                if !signals::stop_by(signal) {
+                if !(self.terminal.can_suspend() && signals::stop_by(signal)) {
                     return self.feed(Event::NotSuspended(signal));
                 }
             }

@@ -100,6 +100,12 @@ impl Terminal {
         self.job_control
     }
 
+    /// Whether somebody could resume us if we stopped: nobody can where we lead
+    /// the session or are PID 1. Elsewhere the kernel knows.
+    pub(crate) fn can_suspend(&self) -> bool {
+        self.job_control && !self.leads_session && self.own_pid != 1
+    }
+
     /// For whom a signal was, and whether a key sent it.
     pub(crate) fn origin(&self, received: &Received) -> Origin {
         if received.is_our_own(self.own_pid) {

@@ -151,12 +151,21 @@ impl Terminal {
     }
 
     /// Stops the job in the foreground, and waits until the shell has said so
-    /// and asks for the next command.
+    /// and asks for the next command; and until the command has stopped too, or
+    /// it might still read what is typed next.
     #[track_caller]
     fn ctrl_z(&mut self) {
         self.keys(CTRL_Z);
         self.sees("Stopped");
         self.sees("$ ");
+        let shell = self.pid();
+        eventually("the command is stopped", || {
+            descendants_of(shell)
+                .into_iter()
+                .filter(|pid| children_of(*pid).is_empty())
+                .filter_map(|pid| status_field(pid, "State"))
+                .all(|state| state.starts_with('T'))
+        });
     }
 
     /// Ends the job in the foreground.
@@ -411,6 +420,9 @@ fn a_repl_lives_on_ctrl_c() {
         terminal.line(&line);
         terminal.sees("ready\r\n");
         terminal.sees(">>> ");
+        // While it sits in a call: in between it may not look at what came.
+        terminal.line("import time; print('slee' + 'ping'); time.sleep(1000)");
+        terminal.sees("sleeping\r\n");
         terminal.keys(CTRL_C);
         terminal.sees("KeyboardInterrupt");
         terminal.line("print(6 * 7)");

@@ -273,9 +273,13 @@ pub(crate) fn stop_by(signal: Signal) -> bool {
     // Delivered while it is unblocked.
     set_mask(ALL & !(1 << (signal.number() - 1)));
     set_mask(ALL);
-    // A stop ends by SIGCONT alone, and that is blocked and waits. Sending the
-    // stop signal has discarded an earlier one.
-    is_pending(Signal::CONT)
+    // A stop ends by SIGCONT alone, and that is blocked and waits: sending the
+    // stop signal has discarded an earlier one. If the next key was quicker
+    // than we are, it is that key's signal which waits, and SIGCONT in turn was
+    // discarded.
+    [Signal::CONT, Signal::TSTP, Signal::TTIN, Signal::TTOU]
+        .into_iter()
+        .any(is_pending)
 }
 
 fn is_pending(signal: Signal) -> bool {
