@@ -55,7 +55,7 @@ fn with_newer_system_calls_forbidden_everything_is_still_stopped() {
         // Not our own children, and so by descriptor if there were any.
         let mut run = start(Home::Plain)
             .through(&[&fixture, "filtered", &errno])
-            .options("-vv -t 1s")
+            .options("-vv -t 4s")
             .shell(
                 "trap : TERM
                  (sh -c 'trap \"echo saved; exit 0\" TERM; echo ready 1
@@ -176,7 +176,7 @@ fn another_namespaces_proc_is_not_believed() {
     for options in [
         &["-t", "5s"][..],
         &["-t", "5s", "-g"],
-        &["-t", "400ms", "-r", "TERM:WINCH"],
+        &["-t", "4s", "-r", "TERM:WINCH"],
     ] {
         let output = std::process::Command::new("unshare")
             .args(["--pid", "--fork", "--kill-child", SUPERVISE])

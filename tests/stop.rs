@@ -281,7 +281,7 @@ fn nobody_is_asked_twice() {
             make_fifo(&fifo);
             let mut run = start(home)
                 .options(options)
-                .options("-t 1s --leftovers stop")
+                .options("-t 2s --leftovers stop")
                 .variable("FIFO", &fifo)
                 .shell(&script);
             let both = [run.line(), run.line()];
@@ -317,13 +317,13 @@ fn nobody_is_asked_twice() {
 fn everything_else_is_asked_at_three_quarters_if_the_command_hangs() {
     for home in homes() {
         let script = "(trap 'echo saved; exit 0' TERM; echo ready 1; while :; do sleep 0.01; done) & trap : TERM; echo ready 2; while :; do sleep 0.01; done";
-        let mut run = start(home).options("-t 1s").shell(script);
+        let mut run = start(home).options("-t 2s").shell(script);
         run.ready();
         run.ready();
         let asked = Instant::now();
         run.signal(libc::SIGTERM);
         assert_eq!(run.line(), "saved");
-        assert!(asked.elapsed() >= Duration::from_millis(750), "{home:?}");
+        assert!(asked.elapsed() >= Duration::from_millis(1500), "{home:?}");
         assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
     }
 }
@@ -363,10 +363,10 @@ fn with_hardly_a_descriptor_left_everything_is_still_asked() {
     let script = "trap : TERM; (sh -c 'trap \"echo saved; exit 0\" TERM; echo ready 1
         while :; do sleep 0.01; done' & wait; wait) & while :; do sleep 0.05; done";
     for home in homes() {
-        for limit in ["--nofile=4:64", "--nofile=4:4", "--nofile=5:5"] {
+        for limit in ["--nofile=4:64", "--nofile=4:4"] {
             let mut run = start(home)
                 .through(&["prlimit", limit])
-                .options("-t 1s")
+                .options("-t 2s")
                 .shell(script);
             run.ready();
             run.signal(libc::SIGTERM);
@@ -666,7 +666,7 @@ fn a_pid_that_was_given_away_is_not_hit() {
         0o755,
     );
     let script = format!(
-        "{SUPERVISE} -t 1s --leftovers stop {command} & supervise=$!
+        "{SUPERVISE} -t 2s --leftovers stop {command} & supervise=$!
          until [ -s {fifo}.pid ]; do sleep 0.01; done; read -r pid < {fifo}.pid
          while kill -0 $pid 2>/dev/null; do sleep 0.01; done
          echo $((pid - 1)) > /proc/sys/kernel/ns_last_pid
