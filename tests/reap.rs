@@ -46,6 +46,8 @@ fn reaped_orphans_are_warned_about_if_that_is_asked_for() {
     for (options, told) in [("-w", true), ("", false), ("-w -q", false)] {
         let mut run = start(Home::Plain)
             .options(options)
+            // Or the command may have ended before its orphan.
+            .options("--leftovers wait")
             .fixture(&["orphans", "1"]);
         assert_eq!(run.wait(), Ended::code(7));
         assert_eq!(
