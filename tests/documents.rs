@@ -141,6 +141,18 @@ fn the_man_page_is_well_formed() {
     }
 }
 
+/// A shell that runs a block as a reader would. A build that stands in it goes
+/// to a folder of its own: in that of the tests it would put a new program in
+/// the place of the one that they are running.
+fn reader(block: &str) -> Command {
+    let mut bash = Command::new("bash");
+    bash.args(["-euc", block])
+        .env("CARGO_TARGET_DIR", root().join("target/reader"))
+        .current_dir(root())
+        .stdin(Stdio::null());
+    bash
+}
+
 /// The blocks of a document that are to be copied into a shell.
 fn shell_blocks(document: &str) -> Vec<String> {
     let text = read(document);
@@ -161,13 +173,7 @@ fn what_a_reader_can_copy_into_a_shell_works() {
             if block.contains("cargo build --release") {
                 continue;
             }
-            let output = Command::new("bash")
-                .args(["-euc", &block])
-                .env("PATH", &path)
-                .current_dir(root())
-                .stdin(Stdio::null())
-                .output()
-                .unwrap();
+            let output = reader(&block).env("PATH", &path).output().unwrap();
             let errors = String::from_utf8_lossy(&output.stderr);
             assert_eq!(
                 output.status.code(),
@@ -183,12 +189,7 @@ fn what_a_reader_can_copy_into_a_shell_works() {
 #[test]
 fn the_readme_shows_what_its_first_command_prints() {
     let block = shell_blocks("README.md").into_iter().next().unwrap();
-    let output = Command::new("bash")
-        .args(["-euc", &block])
-        .current_dir(root())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let output = reader(&block).output().unwrap();
     let said = [output.stderr, output.stdout]
         .map(|bytes| String::from_utf8(bytes).unwrap())
         .concat();

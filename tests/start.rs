@@ -231,7 +231,7 @@ fn closed_standard_descriptors_stay_closed() {
     let mut run = start(Home::Plain)
         .through(&["sh", "-c", "exec \"$@\" <&- >&- 2>&-", "sh"])
         .options("-vvv")
-        .run(&["sleep", "1000"]);
+        .run(&["sleep", "1001"]);
     let command = run.command();
     let numbers = || {
         descriptors(command)
@@ -471,7 +471,7 @@ fn a_fork_that_fails_is_explained_and_nothing_is_left() {
         SUPERVISE,
         "--",
         "sleep",
-        "1000",
+        "1002",
     ]);
     assert_eq!(code, Some(125), "{errors}");
     assert_eq!(errors.lines().count(), 1, "{errors}");

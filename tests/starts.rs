@@ -28,7 +28,7 @@ fn a_stop_request_in_the_first_moments_is_not_lost() {
     for home in homes() {
         for options in ["", "-g"] {
             for round in 0..rounds() {
-                let mut run = start(home).options(options).run(&["sleep", "1000"]);
+                let mut run = start(home).options(options).run(&["sleep", "1003"]);
                 if home.is_pid1() {
                     // Before it has blocked signals the kernel drops what it
                     // is sent: that is the start from here.

@@ -152,7 +152,7 @@ fn which_signals_are_a_stop_request_can_be_chosen() {
 #[test]
 fn a_stopped_command_is_resumed_to_hear_that_it_should_end() {
     for home in homes() {
-        let mut run = start(home).run(&["sleep", "1000"]);
+        let mut run = start(home).run(&["sleep", "1004"]);
         let command = run.command();
         eventually("sleep sleeps", || {
             std::fs::read_to_string(format!("/proc/{command}/comm"))
@@ -421,7 +421,7 @@ fn a_namespace_inside_ends_with_the_rest() {
     }
     // PID 1 of the inner one does not end by SIGTERM, nor does unshare.
     let mut run = start(Home::Plain).options("-t 500ms").shell(
-        "unshare --pid --fork sh -c 'echo ready $$; sleep 1000; :' &
+        "unshare --pid --fork sh -c 'echo ready $$; sleep 1005; :' &
          trap 'exit 0' TERM; echo ready 0; while :; do sleep 0.01; done",
     );
     run.ready();
@@ -670,7 +670,7 @@ fn a_pid_that_was_given_away_is_not_hit() {
          until [ -s {fifo}.pid ]; do sleep 0.01; done; read -r pid < {fifo}.pid
          while kill -0 $pid 2>/dev/null; do sleep 0.01; done
          echo $((pid - 1)) > /proc/sys/kernel/ns_last_pid
-         sleep 1000 & stranger=$!
+         sleep 1006 & stranger=$!
          wait $supervise; status=$?
          kill -0 $stranger && echo survived; echo $pid $stranger $status; kill $stranger"
     );

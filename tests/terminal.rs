@@ -259,7 +259,7 @@ fn ctrl_c_ends_a_command_that_reads_and_bash_knows() {
 #[test]
 fn ctrl_c_ends_a_loop_around_it() {
     let mut terminal = Terminal::bash();
-    terminal.line("for i in 1 2 3; do $SUPERVISE -- sh -c 'echo re\"\"ady; exec sleep 1000'; done");
+    terminal.line("for i in 1 2 3; do $SUPERVISE -- sh -c 'echo re\"\"ady; exec sleep 1007'; done");
     terminal.sees("ready\r\n");
     terminal.keys(CTRL_C);
     let between = terminal.prompt();
@@ -296,7 +296,7 @@ fn ctrl_z_returns_the_prompt_and_fg_and_bg_resume() {
         // that waits for its child in vfork(2) does not stop, with or without
         // supervise.
         terminal.line(&format!(
-            "$SUPERVISE {options} -- sh -c 'echo re\"\"ady; exec sleep 1000'"
+            "$SUPERVISE {options} -- sh -c 'echo re\"\"ady; exec sleep 1008'"
         ));
         terminal.sees("ready\r\n");
         terminal.ctrl_z();
@@ -379,7 +379,7 @@ fn a_shell_inside_is_a_full_one() {
     terminal.sees("inner> ");
     terminal.keys(CTRL_C);
     terminal.sees("inner> ");
-    terminal.line("sh -c 'echo re\"\"ady; exec sleep 1000'");
+    terminal.line("sh -c 'echo re\"\"ady; exec sleep 1009'");
     terminal.sees("ready\r\n");
     terminal.keys(CTRL_C);
     terminal.sees("inner> ");
@@ -508,7 +508,7 @@ fn with_tostop_a_log_from_the_background_stalls_nothing() {
 #[test]
 fn a_command_that_is_killed_leaves_the_terminal_as_it_was() {
     let mut terminal = Terminal::bash();
-    terminal.line("sh -c 'a=$(stty -g); $SUPERVISE -t 0 -- sh -c \"stty raw -echo; kill -TERM \\$PPID; sleep 1000\"; b=$(stty -g); [ \"$a\" = \"$b\" ] && echo sa\"\"me'");
+    terminal.line("sh -c 'a=$(stty -g); $SUPERVISE -t 0 -- sh -c \"stty raw -echo; kill -TERM \\$PPID; sleep 1010\"; b=$(stty -g); [ \"$a\" = \"$b\" ] && echo sa\"\"me'");
     terminal.sees("same");
     // What a command sets on purpose stays.
     terminal.line("sh -c '$SUPERVISE -- stty -echo; stty -a | grep -o -- \"-ec\"ho\\ ; stty echo'");
@@ -556,7 +556,7 @@ fn closing_the_terminal_ends_everything_with_one_sighup() {
     let file = folder.file("default");
     let mut terminal = Terminal::bash();
     terminal.line(&format!(
-        "$SUPERVISE -- sh -c 'echo $$ > {file}; exec sleep 1000'"
+        "$SUPERVISE -- sh -c 'echo $$ > {file}; exec sleep 1011'"
     ));
     eventually("it runs", || folder.read("default").ends_with('\n'));
     let pid: i32 = folder.read("default").trim().parse().unwrap();
