@@ -230,12 +230,13 @@ mod tests {
 
     #[test]
     fn children_of_every_thread_and_their_children_are_found() {
-        // A thread that is not the main one forks a shell, which forks sleep.
+        // A thread that is not the main one forks a shell, which forks sleep. The
+        // trap first: once sleep is seen the shell may be asked to end.
         let (told, pid) = std::sync::mpsc::channel();
         let (done, end) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
             let mut child = std::process::Command::new("sh")
-                .args(["-c", "sleep 1000 & trap 'kill $!; exit' TERM; wait"])
+                .args(["-c", "trap 'kill $!; exit' TERM; sleep 1012 & wait"])
                 .spawn()
                 .unwrap();
             let pid = i32::try_from(child.id()).unwrap();
