@@ -84,6 +84,8 @@ fn command_line() -> Command {
         .args(signal_options())
         .next_help_heading("Exit status")
         .args(status_options())
+        .next_help_heading("Service manager")
+        .args(manager_options())
         .next_help_heading("Logging")
         .args(logging_options())
         .next_help_heading("Help")
@@ -146,6 +148,13 @@ fn status_options() -> [Arg; 2] {
              [env: SUPERVISE_NO_RERAISE]",
         ),
     ]
+}
+
+fn manager_options() -> [Arg; 1] {
+    [switch("no-notify-relay").help(
+        "Leave NOTIFY_SOCKET as it is: COMMAND notifies the service manager itself,\n\
+         which must accept that (NotifyAccess=all) [env: SUPERVISE_NO_NOTIFY_RELAY]",
+    )]
 }
 
 fn logging_options() -> [Arg; 3] {
@@ -315,6 +324,7 @@ impl Reader<'_> {
             parent_death,
             remap,
             reraise: !self.switch("no-reraise")?,
+            notify_relay: !self.switch("no-notify-relay")?,
             log: self.log()?,
             warn_on_reap: self.switch("warn-on-reap")?,
             hint,
@@ -503,7 +513,7 @@ mod tests {
         assert_eq!(settings.stop_on, settings::default_stop_on());
         assert_eq!(settings.leftovers, Leftovers::Auto);
         assert_eq!(settings.forward_to, ForwardTo::Command);
-        assert!(settings.reraise);
+        assert!(settings.reraise && settings.notify_relay);
         assert_eq!(settings.log, "warn");
     }
 
@@ -576,6 +586,7 @@ mod tests {
             ("SUPERVISE_PARENT_DEATH_SIGNAL", "TERM"),
             ("SUPERVISE_REMAP_EXIT", "143,130"),
             ("SUPERVISE_NO_RERAISE", "1"),
+            ("SUPERVISE_NO_NOTIFY_RELAY", "1"),
             ("SUPERVISE_WARN_ON_REAP", "on"),
             ("SUPERVISE_LOG", "debug"),
         ];
@@ -587,7 +598,7 @@ mod tests {
         assert_eq!(all.forward_to, ForwardTo::Group);
         assert_eq!(all.parent_death, Some(Signal::TERM));
         assert_eq!(all.remap, [143, 130]);
-        assert!(!all.reraise && all.warn_on_reap);
+        assert!(!all.reraise && !all.notify_relay && all.warn_on_reap);
         assert_eq!(all.log, "debug");
 
         let typed = settings_with(

@@ -6,9 +6,9 @@
 //!   are carried out before the next is fed in and before anything else is
 //!   reaped: between the decision to signal a process and the signal, its pid
 //!   cannot change hands;
-//! - [`Event::CommandEnded`] comes once, when the command is reaped, and next
-//!   after it comes [`Event::SomeLeft`] or [`Event::NothingLeft`], as after
-//!   each round of reaping;
+//! - [`Event::CommandEnded`] or [`Event::CommandHandedOn`] comes when the command
+//!   is reaped, and next after it comes [`Event::SomeLeft`] or
+//!   [`Event::NothingLeft`], as after each round of reaping;
 //! - [`Event::Mark`] comes for a mark that was armed, once for each time;
 //! - nothing comes after [`Action::Exit`].
 
@@ -90,6 +90,9 @@ pub(crate) enum Event {
     Signal(Received, Origin),
     /// The command was reaped.
     CommandEnded(Ending),
+    /// The command was reaped, and it had named a process that is a child of
+    /// ours now as the main one.
+    CommandHandedOn { ending: Ending, to: i32 },
     /// The command was stopped by this signal. `can_hand_over`: it wants the
     /// terminal (SIGTTIN, SIGTTOU) that our own process group holds.
     CommandStopped { signal: Signal, can_hand_over: bool },
@@ -123,6 +126,8 @@ pub(crate) enum Action {
     /// Send the command this signal, with all that came with it. `stop`:
     /// whoever gets it has been asked to stop.
     Forward { received: Received, stop: bool },
+    /// Take this process for the command from now on.
+    TakeOn(i32),
     /// Send the command SIGCONT.
     Resume,
     /// Make the command's process group the terminal's foreground group.
@@ -201,7 +206,13 @@ impl Lifecycle {
         }
         match event {
             Event::Signal(received, origin) => self.on_signal(received, origin),
-            Event::CommandEnded(ending) => {
+            // After a stop request it is the command that was asked whose end
+            // counts, and the other is one of those that are left.
+            Event::CommandHandedOn { to, .. } if self.phase == Phase::Running => {
+                self.stopped = false;
+                vec![Action::TakeOn(to)]
+            }
+            Event::CommandEnded(ending) | Event::CommandHandedOn { ending, .. } => {
                 self.ending = Some(ending);
                 Vec::new()
             }

@@ -4,8 +4,9 @@
 //!
 //! Where to find what: [`lifecycle`] decides, without a system call;
 //! [`supervisor`] waits, asks it and acts; [`leftovers`] finds the processes
-//! besides the command; [`terminal`] knows who has the terminal; [`sys`] holds every system call and all `unsafe` code;
-//! [`cli`] reads the command line into [`settings`].
+//! besides the command; [`terminal`] knows who has the terminal; [`notify`] passes
+//! on what the command tells the service manager; [`sys`] holds the system calls and
+//! all `unsafe` code; [`cli`] reads the command line into [`settings`].
 #![cfg_attr(not(test), no_main)]
 
 mod cli;
@@ -13,6 +14,7 @@ mod executable;
 mod leftovers;
 mod lifecycle;
 mod logging;
+mod notify;
 mod procfs;
 mod settings;
 mod signal;

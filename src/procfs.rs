@@ -82,6 +82,59 @@ fn names_only(status: &[u8], own_pid: i32) -> bool {
     pids.next() == Some(Ok(own_pid)) && pids.next().is_none()
 }
 
+/// How a process is related to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kinship {
+    /// Its parent, or its parent's parent and so on, is the other.
+    Descendant,
+    /// It lives, and is none.
+    Stranger,
+    /// It has ended, or /proc does not show it.
+    NotTold,
+}
+
+/// Whether `pid` is a descendant of `root`. A zombie still is what it was.
+pub(crate) fn kinship(pid: i32, root: i32) -> Kinship {
+    if pid <= 0 || !is_ours(root) {
+        return Kinship::NotTold;
+    }
+    // An ancestor that ends while it is looked for hands its children on: then
+    // the way up is another one.
+    for _ in 0..3 {
+        let mut at = pid;
+        // No tree is as deep; one that changes may seem to be without end.
+        for _ in 0..4096 {
+            match parent(at) {
+                Some(parent) if parent == root => return Kinship::Descendant,
+                Some(0) => return Kinship::Stranger,
+                Some(parent) => at = parent,
+                None => break,
+            }
+        }
+    }
+    Kinship::NotTold
+}
+
+/// The parent of a process; 0 for the first one, and for one that came into the
+/// PID namespace from outside.
+fn parent(pid: i32) -> Option<i32> {
+    match stat(pid)?.parent {
+        // Also what is read of a process in the moment in which it is reaped.
+        0 => Some(stat(pid)?.parent),
+        parent => Some(parent),
+    }
+}
+
+/// The real user id of a process.
+pub(crate) fn uid(pid: i32) -> Option<u32> {
+    let status = read(&format!("/proc/{pid}/status"))?;
+    let line = status
+        .split(|b| *b == b'\n')
+        .find_map(|line| line.strip_prefix(b"Uid:"))?;
+    let text = std::str::from_utf8(line).ok()?;
+    text.split_ascii_whitespace().next()?.parse().ok()
+}
+
 /// Every process that /proc lists.
 pub(crate) fn all_pids() -> Option<Vec<i32>> {
     let entries = fs::read_dir("/proc").ok()?;

@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) remap: Vec<u8>,
     /// Whether to die of the signal that killed the command.
     pub(crate) reraise: bool,
+    /// Whether notifications are passed on to the service manager.
+    pub(crate) notify_relay: bool,
     /// What is logged, as an `env_filter` directive.
     pub(crate) log: String,
     /// Whether each reaped orphan is worth a warning.

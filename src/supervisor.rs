@@ -8,6 +8,7 @@ use nix::errno::Errno;
 
 use crate::leftovers::Leftovers;
 use crate::lifecycle::{Action, Event, Grace, Lifecycle, Mark, Rules, Scope};
+use crate::notify::Relay;
 use crate::settings::{ForwardTo, Settings};
 use crate::signal::{Origin, Received, Signal};
 use crate::status::{self, LastAct, StatusRules};
@@ -42,11 +43,23 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> LastAct {
         return LastAct::Exit(status::FAILED);
     }
 
+    let relay = if settings.notify_relay {
+        Relay::open().unwrap_or_else(|why| {
+            warn!(
+                "cannot relay notifications: {why}; the service manager must accept them from the \
+                 command itself (NotifyAccess=all)"
+            );
+            None
+        })
+    } else {
+        None
+    };
     let terminal = Terminal::look(own_pid, settings.forward_to);
     let setup = Setup {
         inherited,
         parent_death: (!pid1).then_some(Signal::TERM),
         group: terminal.group(),
+        notify_socket: relay.as_ref().map(Relay::address),
     };
     let child = match spawn(&settings.command, setup) {
         Ok(child) => child,
@@ -61,7 +74,7 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> LastAct {
     };
     // The command has what it needs of these; from here on nothing may end us
     // but the end of the command and a stop.
-    descriptors::release_inherited();
+    descriptors::release_inherited(relay.as_ref().map(Relay::socket));
     if let Err(errno) = subreaper {
         warn!(
             "cannot adopt orphans ({}): those that leave their parent are not stopped",
@@ -81,6 +94,7 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> LastAct {
     Supervisor {
         settings,
         terminal,
+        relay,
         status_rules: StatusRules {
             remap: settings.remap.clone(),
             reraise: settings.reraise && !pid1,
@@ -108,8 +122,10 @@ fn fork_advice(errno: Errno) -> &'static str {
 struct Supervisor<'a> {
     settings: &'a Settings,
     terminal: Terminal,
+    relay: Option<Relay>,
     status_rules: StatusRules,
     lifecycle: Lifecycle,
+    /// The command as it was started.
     child: Child,
     /// The command's pid, until it is reaped: then it is no longer ours.
     command: Option<i32>,
@@ -136,7 +152,7 @@ impl Supervisor<'_> {
         } else {
             self.marks.until_next()
         };
-        match signals::wait(timeout) {
+        match signals::wait(self.relay_until(timeout)) {
             Ok(Some(received)) if received.signal == Signal::CHLD => self.reaping = true,
             Ok(Some(received)) => {
                 let origin = self.terminal.origin(&received);
@@ -173,12 +189,30 @@ impl Supervisor<'_> {
         Ok(())
     }
 
+    /// Relays notifications until a signal has come or the time is over, and
+    /// returns how long is still to be waited.
+    fn relay_until(&mut self, timeout: Option<Duration>) -> Option<Duration> {
+        let Some(relay) = &mut self.relay else {
+            return timeout;
+        };
+        if let Err(errno) = relay.wait(timeout, self.command) {
+            // Without it whoever sends is refused, instead of waiting for ever.
+            error!("cannot go on relaying notifications: {}", errno.desc());
+            self.relay = None;
+        }
+        Some(Duration::ZERO)
+    }
+
     /// Reaps a batch of children.
     fn reap(&mut self) -> Result<(), LastAct> {
+        // Who sent them can be looked up until it is reaped.
+        if let Some(relay) = &mut self.relay {
+            relay.catch_up(self.command);
+        }
         for _ in 0..BATCH {
             match wait::any() {
                 Waited::Ended(pid, ending) if Some(pid) == self.command => {
-                    self.command_ended(ending)?;
+                    self.command_ended(pid, ending)?;
                 }
                 Waited::Ended(pid, ending) => {
                     if self.settings.warn_on_reap {
@@ -208,9 +242,9 @@ impl Supervisor<'_> {
             return Ok(false);
         };
         match wait::one(pid) {
-            Waited::Ended(_, ending) => {
+            Waited::Ended(pid, ending) => {
                 self.reaping = true;
-                self.command_ended(ending)?;
+                self.command_ended(pid, ending)?;
                 self.feed(Event::SomeLeft)?;
                 Ok(true)
             }
@@ -221,7 +255,7 @@ impl Supervisor<'_> {
         }
     }
 
-    fn command_ended(&mut self, ending: status::Ending) -> Result<(), LastAct> {
+    fn command_ended(&mut self, pid: i32, ending: status::Ending) -> Result<(), LastAct> {
         self.command = None;
         if let Some(failure) = self.child.exec_error() {
             let hint = match &self.settings.hint {
@@ -231,8 +265,16 @@ impl Supervisor<'_> {
             error!("{}{hint}", failure.text);
             return Err(LastAct::Exit(failure.status));
         }
-        info!("the command (pid {}) has ended: {ending}", self.child.pid);
-        self.feed(Event::CommandEnded(ending))
+        info!("the command (pid {pid}) has ended: {ending}");
+        let successor = self.relay.as_mut().and_then(|relay| {
+            // What it has said last may be who comes after it.
+            relay.catch_up(None);
+            relay.successor()
+        });
+        self.feed(match successor {
+            Some(to) => Event::CommandHandedOn { ending, to },
+            None => Event::CommandEnded(ending),
+        })
     }
 
     /// A child was stopped or resumed; only the command's state is of use.
@@ -268,6 +310,11 @@ impl Supervisor<'_> {
                     sender(&received),
                     grace_in_words(self.settings.grace)
                 );
+                self.tell_manager("STOPPING=1\nSTATUS=Stopping");
+            }
+            Action::TakeOn(pid) => {
+                info!("pid {pid} is the command now");
+                self.command = Some(pid);
             }
             Action::Forward { received, stop } => self.forward(&received, stop),
             Action::Resume => {
@@ -291,6 +338,7 @@ impl Supervisor<'_> {
                     grace_in_words(self.settings.grace)
                 );
                 self.leftovers.name(log::Level::Warn, "has not ended");
+                self.tell_manager("STATUS=The grace period is over, sending SIGKILL");
             }
             Action::Kill(Scope::Everything) => self.leftovers.kill(self.command, self.own_group()),
             Action::Kill(Scope::Command) => self.send(Signal::KILL),
@@ -309,6 +357,12 @@ impl Supervisor<'_> {
             }
         }
         Ok(())
+    }
+
+    fn tell_manager(&mut self, text: &str) {
+        if let Some(relay) = &mut self.relay {
+            relay.say(text);
+        }
     }
 
     fn forward(&mut self, received: &Received, stop: bool) {

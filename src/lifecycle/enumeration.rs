@@ -20,6 +20,9 @@ const GRACE: Duration = Duration::from_secs(8);
 /// Ordinary endings, told apart from the one that `KillOver` makes up.
 const ENDINGS: [Ending; 2] = [Ending::Exited(3), Ending::Killed(Signal::TERM, false)];
 
+/// The pid of a process that takes the command's place.
+const SUCCESSOR: i32 = 77;
+
 fn from(signal: Signal, origin: Origin) -> (Received, Origin) {
     let received = Received {
         signal,
@@ -128,6 +131,10 @@ impl World {
         if self.exited {
             return Vec::new();
         }
+        if self.round_open && self.command_alive {
+            // The new command is a child.
+            return vec![Event::SomeLeft];
+        }
         if self.round_open {
             return vec![Event::SomeLeft, Event::NothingLeft];
         }
@@ -138,6 +145,10 @@ impl World {
             events.push(Event::CommandContinued);
             events.extend(stops());
             events.extend(ENDINGS.map(Event::CommandEnded));
+            events.push(Event::CommandHandedOn {
+                ending: ENDINGS[0],
+                to: SUCCESSOR,
+            });
         } else {
             events.push(Event::NothingLeft);
         }
@@ -151,6 +162,12 @@ impl World {
     fn observe(&mut self, event: Event, actions: &[Action]) {
         self.note(event);
         self.check_forwards(event, actions);
+        let handed_on = matches!(event, Event::CommandHandedOn { .. }) && !self.stop_requested;
+        assert_eq!(
+            actions.contains(&Action::TakeOn(SUCCESSOR)),
+            handed_on,
+            "another command, or none"
+        );
         for action in actions {
             assert!(!self.exited, "an action after the end");
             self.check(event, action);
@@ -184,6 +201,15 @@ impl World {
                 self.command_alive = false;
                 self.command_ending = Some(ending);
                 self.round_open = true;
+            }
+            Event::CommandHandedOn { ending, .. } => {
+                self.command_stopped = false;
+                self.round_open = true;
+                // Nobody was asked: the new one is what there is to be stopped.
+                if self.stop_requested {
+                    self.command_alive = false;
+                    self.command_ending = Some(ending);
+                }
             }
             Event::CommandStopped { .. } => self.command_stopped = true,
             Event::CommandContinued => self.command_stopped = false,
@@ -253,6 +279,8 @@ impl World {
                 assert!(self.command_alive, "a reaped pid was signalled");
                 self.command_asked |= stop;
             }
+            // `observe` has looked at it.
+            Action::TakeOn(_) => {}
             Action::Resume => assert!(self.command_alive, "a reaped pid was resumed"),
             Action::HandOver | Action::Suspend(_) | Action::SayStuck(_) => {
                 self.check_job_control(event, action);

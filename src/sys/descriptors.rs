@@ -17,11 +17,12 @@ const LAST_RESORT: RawFd = 65_536;
 /// Lets go of the working directory and of every inherited descriptor but
 /// stderr, so that no mount is kept busy and no pipe is kept from its end.
 /// Descriptors 0 to 2 stay occupied: nothing that is opened later can land
-/// there and be taken for stdin, stdout or stderr.
+/// there and be taken for stdin, stdout or stderr. `keep` is one of our own,
+/// above those, that is to stay.
 ///
 /// Nothing here can fail in a way that matters to the command: what cannot be
 /// given up is kept.
-pub(crate) fn release_inherited() {
+pub(crate) fn release_inherited(keep: Option<BorrowedFd<'_>>) {
     let _ = nix::unistd::chdir("/");
     let null = placeholder().or_else(|| {
         // Every descriptor that the limit allows is taken.
@@ -40,7 +41,13 @@ pub(crate) fn release_inherited() {
             std::mem::forget(null);
         }
     }
-    close_from(3);
+    match keep.map(|keep| keep.as_raw_fd()) {
+        None => close_range(3, RawFd::MAX),
+        Some(number) => {
+            close_range(3, number - 1);
+            close_range(number + 1, RawFd::MAX);
+        }
+    }
 }
 
 /// Something harmless to occupy a descriptor with: /dev/null, or in a root
@@ -82,16 +89,19 @@ fn is_open(number: RawFd) -> bool {
     fcntl(fd, FcntlArg::F_GETFD) != Err(Errno::EBADF)
 }
 
-fn close_from(first: RawFd) {
+/// Closes every descriptor from `first` to `last`.
+fn close_range(first: RawFd, last: RawFd) {
+    if first > last {
+        return;
+    }
     // SAFETY: takes plain integers. No Rust object owns a descriptor at this
-    // point but those that are made after it.
-    let closed =
-        checked(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) });
+    // point but those that are made after it and the one that is kept.
+    let closed = checked(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) });
     if closed.is_ok() {
         return;
     }
     for number in open_descriptors().unwrap_or_else(|| (first..LAST_RESORT).collect()) {
-        if number >= first {
+        if (first..=last).contains(&number) {
             // SAFETY: as above; one that is not open gives EBADF.
             unsafe { libc::close(number) };
         }

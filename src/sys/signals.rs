@@ -1,6 +1,7 @@
 //! Signals: taken over at the start, waited for, sent, given back.
 
 use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
 
@@ -138,6 +139,28 @@ pub(crate) fn wait(timeout: Option<Duration>) -> nix::Result<Option<Received>> {
         Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
         Err(errno) => Err(errno),
     }
+}
+
+/// A descriptor that is readable while a signal waits (`signalfd(2)`), for those
+/// who wait for other things besides. Signals are taken by [`wait`] all the same.
+///
+/// # Errors
+/// ENOSYS or EPERM: a system call filter forbids it; EMFILE.
+pub(crate) fn watch() -> nix::Result<OwnedFd> {
+    let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+    // SAFETY: the set is static and of the size that is passed along.
+    let fd = checked(unsafe {
+        libc::syscall(
+            libc::SYS_signalfd4,
+            -1,
+            &raw const ALL,
+            KERNEL_SET_SIZE,
+            flags,
+        )
+    })?;
+    let fd = i32::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 fn received(info: &RawInfo) -> Option<Received> {

@@ -1,7 +1,7 @@
 //! Starting the command: fork(2), what the child does before it executes, and
 //! how the parent hears that it could not.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,18 +12,21 @@ use nix::unistd::{ForkResult, Pid, fork, getpid, setpgid, tcsetpgrp};
 use super::exec::{self, ExecError};
 use super::process;
 use super::signals::{self, Inherited};
+use crate::notify;
 use crate::signal::Signal;
 use crate::terminal::{self, Group};
 
 /// What the child is to be besides a copy of its parent.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Setup {
+pub(crate) struct Setup<'a> {
     /// The signal state that it gets.
     pub(crate) inherited: Inherited,
     /// The signal that it gets if `supervise` is killed.
     pub(crate) parent_death: Option<Signal>,
     /// The process group that it is to be in.
     pub(crate) group: Group,
+    /// What it is to find in `NOTIFY_SOCKET`, if not what we did.
+    pub(crate) notify_socket: Option<&'a OsStr>,
 }
 
 /// A command that was started.
@@ -50,7 +53,7 @@ impl Child {
 ///
 /// # Errors
 /// EAGAIN: a limit on processes is reached; ENOMEM; see fork(2), mmap(2).
-pub(crate) fn spawn(arguments: &[CString], setup: Setup) -> nix::Result<Child> {
+pub(crate) fn spawn(arguments: &[CString], setup: Setup<'_>) -> nix::Result<Child> {
     let note = Note::new()?;
     let parent = process::own_pid();
     // SAFETY: this process has one thread, so that the child may do whatever
@@ -77,7 +80,7 @@ pub(crate) fn spawn(arguments: &[CString], setup: Setup) -> nix::Result<Child> {
 }
 
 /// The child: becomes the command, or leaves a note why not.
-fn run(arguments: &[CString], setup: Setup, parent: i32, note: &Note) {
+fn run(arguments: &[CString], setup: Setup<'_>, parent: i32, note: &Note) {
     if setup.group != Group::Shared {
         // Cannot fail: it is no session leader and the group is its own.
         let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
@@ -95,10 +98,40 @@ fn run(arguments: &[CString], setup: Setup, parent: i32, note: &Note) {
         // would under any other init.
         let _ = process::die_with_parent(signal, parent);
     }
+    name_to_itself(parent);
+    if let Some(address) = setup.notify_socket {
+        set(notify::VARIABLE, address);
+    }
     signals::give_back(&setup.inherited);
     let error = exec::exec(arguments);
     signals::block_all();
     note.write(&error);
+}
+
+/// Where the environment says that something is for `supervise` by its pid, says
+/// that it is for the command: sockets passed by the service manager
+/// (`sd_listen_fds(3)`) and its watchdog (`sd_watchdog_enabled(3)`). Their readers
+/// ignore what is not for them.
+fn name_to_itself(parent: i32) {
+    for variable in ["LISTEN_PID", "WATCHDOG_PID"] {
+        let named = std::env::var(variable)
+            .ok()
+            .and_then(|pid| pid.parse().ok());
+        if named == Some(parent) {
+            set(variable, OsStr::new(&process::own_pid().to_string()));
+            if variable == "LISTEN_PID" {
+                // The same in another form, which readers may do without.
+                // SAFETY: as in `set`.
+                unsafe { std::env::remove_var("LISTEN_PIDFDID") };
+            }
+        }
+    }
+}
+
+fn set(variable: &str, value: &OsStr) {
+    // SAFETY: the child has one thread, so that nobody reads the environment
+    // meanwhile.
+    unsafe { std::env::set_var(variable, value) };
 }
 
 /// A page that parent and child share. The child writes why it could not

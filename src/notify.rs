@@ -1,0 +1,475 @@
+//! The notification relay: what the command and its descendants tell the service
+//! manager (`sd_notify(3)`) goes on to it as ours. systemd knows `supervise` as the
+//! main process, so that `NotifyAccess=main` lets it through.
+//!
+//! The command finds a socket of ours in `NOTIFY_SOCKET`. Each message goes upstream
+//! as it is, with the descriptors that came with it, but for its MAINPID lines:
+//! passed on, they would make systemd take another process for the main one and
+//! drop whatever we send afterwards.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use log::{debug, warn};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::socket::{UnixAddr, bind, connect, getsockname};
+
+use crate::procfs::{self, Identity, Kinship};
+use crate::sys::datagram::{self, Credentials, Datagram};
+use crate::sys::descriptors::{self, above_stdio};
+use crate::sys::process::own_pid;
+use crate::sys::signals;
+
+/// The variable that names the socket.
+pub(crate) const VARIABLE: &str = "NOTIFY_SOCKET";
+
+/// How many messages are taken before signals and the deadline are looked at
+/// again.
+const BATCH: usize = 64;
+
+/// How many are taken at most when there is no later time to take them.
+const LAST_BATCH: usize = 4096;
+
+/// The relay, between the start and the end of the command.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    own_pid: i32,
+    /// The service manager's address.
+    manager: UnixAddr,
+    /// Connected to it once there was something to send.
+    upstream: Option<OwnedFd>,
+    /// Where messages come in.
+    socket: OwnedFd,
+    /// What the command finds in `NOTIFY_SOCKET`.
+    address: OsString,
+    /// The socket's file, if it has one.
+    file: Option<PathBuf>,
+    /// Readable while a signal waits.
+    signals: Option<OwnedFd>,
+    /// What could not be sent yet. While there is something, nothing is taken in:
+    /// whoever goes on sending waits, as it would for a busy manager.
+    unsent: VecDeque<Message>,
+    /// The command's user, as it was last seen.
+    user: Option<u32>,
+    /// The process that a MAINPID line has named.
+    main: Option<Identity>,
+    /// Whether a stranger's message, or one that failed, was complained of.
+    complained: bool,
+}
+
+#[derive(Debug)]
+struct Message {
+    bytes: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+}
+
+impl Relay {
+    /// Opens the relay, before the command is started. `None` where there is
+    /// nobody to relay to: no `NOTIFY_SOCKET`, or one that is no Unix socket.
+    ///
+    /// # Errors
+    /// One line: what failed, and why.
+    pub(crate) fn open() -> Result<Option<Self>, String> {
+        let Some(manager) = std::env::var_os(VARIABLE).filter(|value| is_unix(value)) else {
+            return Ok(None);
+        };
+        let fail = |what: &str, errno: Errno| format!("{what}: {}", errno.desc());
+        let manager = parse_address(manager.as_bytes()).map_err(|e| fail(VARIABLE, e))?;
+        let socket = datagram::receiver().map_err(|e| fail("socket", e))?;
+        let socket = above_stdio(socket).ok_or("no descriptor left")?;
+        let file = bind_in_a_folder(&socket);
+        let address = match &file {
+            Some(path) => path.clone().into_os_string(),
+            None => bind_without_a_file(&socket).map_err(|e| fail("bind", e))?,
+        };
+        Ok(Some(Self {
+            own_pid: own_pid(),
+            manager,
+            upstream: None,
+            socket,
+            address,
+            file,
+            signals: None,
+            unsent: VecDeque::new(),
+            user: None,
+            main: None,
+            complained: false,
+        }))
+    }
+
+    /// What the command is to find in `NOTIFY_SOCKET`.
+    pub(crate) fn address(&self) -> &OsStr {
+        &self.address
+    }
+
+    /// The socket, to be kept when descriptors are let go of.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Waits for a signal or a message, and relays the messages. The signal is
+    /// still to be taken. `command` is the command's pid while it runs.
+    ///
+    /// # Errors
+    /// Nothing can be waited for: a system call filter, or no descriptor left.
+    pub(crate) fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        command: Option<i32>,
+    ) -> nix::Result<()> {
+        let signals = if let Some(signals) = self.signals.take() {
+            signals
+        } else {
+            // A message may bring 253 of them.
+            descriptors::raise_limit();
+            signals::watch()?
+        };
+        let sending = if self.unsent.is_empty() {
+            None
+        } else {
+            self.upstream.as_ref()
+        };
+        let (other, events) = match sending {
+            Some(upstream) => (upstream, PollFlags::POLLOUT),
+            None => (&self.socket, PollFlags::POLLIN),
+        };
+        let mut waiting = [
+            PollFd::new(other.as_fd(), events),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
+        let waited = ppoll(&mut waiting, timeout.map(Into::into), None);
+        let [other, _] = waiting;
+        let ready = other.any() != Some(false);
+        self.signals = Some(signals);
+        match waited {
+            Ok(_) if ready => self.relay(BATCH, command),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        Ok(())
+    }
+
+    /// Relays what has come in so far.
+    pub(crate) fn catch_up(&mut self, command: Option<i32>) {
+        self.relay(LAST_BATCH, command);
+    }
+
+    /// Tells the manager something of our own.
+    pub(crate) fn say(&mut self, text: &str) {
+        self.unsent.push_back(Message {
+            bytes: text.as_bytes().to_owned(),
+            descriptors: Vec::new(),
+        });
+        self.send();
+    }
+
+    /// The process that has been named as the main one, if it is a child of ours
+    /// now that the command has ended. It is named once.
+    pub(crate) fn successor(&mut self) -> Option<i32> {
+        let main = self.main.take()?;
+        let stat = procfs::stat(main.pid)?;
+        (stat.start == main.start && stat.parent == self.own_pid).then_some(main.pid)
+    }
+
+    fn relay(&mut self, at_most: usize, command: Option<i32>) {
+        // Once the command is reaped nothing tells it.
+        self.user = command.and_then(procfs::uid).or(self.user);
+        for _ in 0..at_most {
+            self.send();
+            if !self.unsent.is_empty() {
+                return;
+            }
+            match datagram::receive(self.socket.as_fd()) {
+                Ok(datagram) => self.take(datagram, command),
+                // None there; anything else would come again and again, and the
+                // next turn of the loop tries again.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Takes one message in.
+    fn take(&mut self, datagram: Datagram, command: Option<i32>) {
+        let Some(sender) = datagram.sender.filter(|sender| self.is_ours(*sender)) else {
+            let whom = datagram.sender.map_or_else(
+                || "someone unknown".to_owned(),
+                |s| format!("pid {} (uid {})", s.pid, s.uid),
+            );
+            self.complain(&format!(
+                "a notification from {whom} is not passed on: no descendant of ours"
+            ));
+            return;
+        };
+        if datagram.cut {
+            self.complain(&format!(
+                "a notification from pid {} is not passed on: longer than 4096 bytes, or more \
+                 descriptors than may be open (ulimit -n)",
+                sender.pid
+            ));
+            return;
+        }
+        debug!("notification from pid {}", sender.pid);
+        let (bytes, main) = without_main_pid(&datagram.bytes);
+        if let Some(pid) = main {
+            self.note_main(pid, command);
+        }
+        if !bytes.is_empty() {
+            self.unsent.push_back(Message {
+                bytes,
+                descriptors: datagram.descriptors,
+            });
+            self.send();
+        }
+    }
+
+    /// Whether a message may speak for the command. A sender that has ended cannot
+    /// be looked up (those that live for one message always have): then its user
+    /// must be root, ours or the command's.
+    fn is_ours(&self, sender: Credentials) -> bool {
+        match procfs::kinship(sender.pid, self.own_pid) {
+            Kinship::Descendant => true,
+            Kinship::Stranger => false,
+            Kinship::NotTold => {
+                sender.pid > 0
+                    && (sender.uid == 0
+                        || sender.uid == nix::unistd::geteuid().as_raw()
+                        || self.user == Some(sender.uid))
+            }
+        }
+    }
+
+    fn note_main(&mut self, pid: i32, command: Option<i32>) {
+        let named =
+            procfs::stat(pid).filter(|_| procfs::kinship(pid, self.own_pid) == Kinship::Descendant);
+        self.main = match named {
+            Some(_) if Some(pid) == command => None,
+            Some(stat) => {
+                debug!("pid {pid} is to be the command when this one ends");
+                Some(Identity {
+                    pid,
+                    start: stat.start,
+                })
+            }
+            None => {
+                debug!("MAINPID={pid} is left out: no descendant of ours");
+                return;
+            }
+        };
+    }
+
+    /// Sends what there is, as far as it goes without waiting.
+    fn send(&mut self) {
+        // Its descriptors are closed with it: systemd-notify waits for that.
+        while let Some(message) = self.unsent.pop_front() {
+            match self.send_one(&message) {
+                Ok(()) => {}
+                Err(Errno::EAGAIN) => return self.unsent.push_front(message),
+                Err(errno) => {
+                    // The next one is another attempt, on a new socket.
+                    self.upstream = None;
+                    self.complain(&format!(
+                        "cannot pass a notification on to {}: {}; it is lost",
+                        self.manager,
+                        errno.desc()
+                    ));
+                }
+            }
+        }
+    }
+
+    fn send_one(&mut self, message: &Message) -> nix::Result<()> {
+        if let Some(upstream) = &self.upstream {
+            match datagram::send(upstream.as_fd(), &message.bytes, &message.descriptors) {
+                // The manager has a new socket at the old address.
+                Err(Errno::ECONNREFUSED | Errno::ENOTCONN) => {}
+                result => return result,
+            }
+        }
+        let upstream = datagram::sender()?;
+        connect(upstream.as_raw_fd(), &self.manager)?;
+        let upstream = self.upstream.insert(upstream);
+        datagram::send(upstream.as_fd(), &message.bytes, &message.descriptors)
+    }
+
+    /// Complains once. A stranger must not be able to fill the log.
+    fn complain(&mut self, what: &str) {
+        if self.complained {
+            debug!("{what}");
+        } else {
+            warn!("{what}");
+        }
+        self.complained = true;
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.catch_up(None);
+        if !self.unsent.is_empty() {
+            warn!(
+                "notifications are lost, for {} does not take them: {}",
+                self.manager,
+                self.unsent.len()
+            );
+        }
+        if let Some(file) = &self.file {
+            // If it cannot be removed, nobody listens there any more.
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+/// Whether a value of `NOTIFY_SOCKET` is a Unix socket's: a path or an abstract
+/// name. Others (vsock) are left to the command.
+fn is_unix(value: &OsStr) -> bool {
+    matches!(value.as_bytes(), [b'/' | b'@', _, ..])
+}
+
+fn parse_address(value: &[u8]) -> nix::Result<UnixAddr> {
+    match value.strip_prefix(b"@") {
+        Some(name) => UnixAddr::new_abstract(name),
+        None => UnixAddr::new(value),
+    }
+}
+
+/// Gives the socket a file in `$RUNTIME_DIRECTORY` or /run, where that is possible:
+/// not every client knows abstract names, and those end at a network namespace.
+fn bind_in_a_folder(socket: &OwnedFd) -> Option<PathBuf> {
+    let runtime = std::env::var_os("RUNTIME_DIRECTORY").unwrap_or_default();
+    let folders = std::env::split_paths(&runtime).chain([PathBuf::from("/run")]);
+    let name = format!("supervise.{}.notify", own_pid());
+    folders
+        .filter(|folder| folder.is_absolute() && others_may_enter(folder))
+        .map(|folder| folder.join(&name))
+        .find(|path| bind_to(socket, path).is_ok())
+}
+
+/// As root we may start a command that becomes another user.
+fn others_may_enter(folder: &Path) -> bool {
+    !nix::unistd::geteuid().is_root()
+        || std::fs::metadata(folder).is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0)
+}
+
+fn bind_to(socket: &OwnedFd, path: &Path) -> nix::Result<()> {
+    let address = UnixAddr::new(path)?;
+    let mut bound = bind(socket.as_raw_fd(), &address);
+    // One of a process that was killed, perhaps before this container was started
+    // again: pids are the same then.
+    if bound == Err(Errno::EADDRINUSE) && is_abandoned(&address) {
+        let _ = std::fs::remove_file(path);
+        bound = bind(socket.as_raw_fd(), &address);
+    }
+    bound?;
+    // Whoever the command becomes may send; who it was is checked.
+    if std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).is_err() {
+        debug!("{} is for our own user alone", path.display());
+    }
+    Ok(())
+}
+
+fn is_abandoned(address: &UnixAddr) -> bool {
+    datagram::sender()
+        .and_then(|socket| connect(socket.as_raw_fd(), address))
+        .is_err_and(|errno| errno == Errno::ECONNREFUSED)
+}
+
+/// Gives the socket an abstract name of the kernel's choice (unix(7), autobind).
+fn bind_without_a_file(socket: &OwnedFd) -> nix::Result<OsString> {
+    bind(socket.as_raw_fd(), &UnixAddr::new_unnamed())?;
+    let address: UnixAddr = getsockname(socket.as_raw_fd())?;
+    let name = address.as_abstract().ok_or(Errno::EADDRNOTAVAIL)?;
+    Ok(OsString::from_vec([b"@", name].concat()))
+}
+
+/// What is passed on of a message, and the last pid that a MAINPID line names.
+/// MAINPIDFD and MAINPIDFDID go with it.
+fn without_main_pid(message: &[u8]) -> (Vec<u8>, Option<i32>) {
+    let mut main = None;
+    let mut removed = false;
+    let mut kept: Vec<&[u8]> = Vec::new();
+    for line in message.split(|byte| *byte == b'\n') {
+        if let Some(value) = line.strip_prefix(b"MAINPID=") {
+            main = std::str::from_utf8(value)
+                .ok()
+                .and_then(|value| value.trim().parse().ok());
+        }
+        if line.starts_with(b"MAINPID") {
+            removed = true;
+        } else {
+            kept.push(line);
+        }
+    }
+    if removed && kept.iter().all(|line| line.is_empty()) {
+        return (Vec::new(), main);
+    }
+    (kept.join(&b'\n'), main)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn main_pid_lines_are_taken_out() {
+        for (message, passed_on, main) in [
+            (&b"READY=1"[..], &b"READY=1"[..], None),
+            (
+                b"READY=1\nMAINPID=42\nSTATUS=x",
+                b"READY=1\nSTATUS=x",
+                Some(42),
+            ),
+            (b"MAINPID=42", b"", Some(42)),
+            (b"MAINPID=42\n", b"", Some(42)),
+            (b"MAINPID=1\nMAINPID=2", b"", Some(2)),
+            (
+                b"MAINPIDFD=1\nMAINPIDFDID=77\nREADY=1\n",
+                b"READY=1\n",
+                None,
+            ),
+            (b"MAINPID=x\nREADY=1", b"READY=1", None),
+            (b"MAINPID=99999999999\nREADY=1", b"READY=1", None),
+            (b"STATUS=MAINPID=5", b"STATUS=MAINPID=5", None),
+            (b"", b"", None),
+            (b"\n", b"\n", None),
+            (b"STATUS=\xff\n", b"STATUS=\xff\n", None),
+        ] {
+            assert_eq!(
+                without_main_pid(message),
+                (passed_on.to_vec(), main),
+                "{}",
+                message.escape_ascii()
+            );
+        }
+    }
+
+    #[test]
+    fn unix_addresses_are_told_from_others() {
+        for value in ["/run/systemd/notify", "@name"] {
+            assert!(is_unix(OsStr::new(value)), "{value}");
+        }
+        for value in ["", "@", "/", "vsock:2:1234", "relative"] {
+            assert!(!is_unix(OsStr::new(value)), "{value}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_message_upsets_it(message in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let (passed_on, _) = without_main_pid(&message);
+            prop_assert!(passed_on.len() <= message.len());
+        }
+
+        #[test]
+        fn a_message_without_a_main_pid_stays_as_it_is(message in "[A-LN-Z=\n]{0,60}") {
+            prop_assert_eq!(without_main_pid(message.as_bytes()).0, message.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,494 @@
+//! What the command tells the service manager arrives there as from `supervise`,
+//! and what the manager says by pid is for the command.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop at the first surprise"
+)]
+
+mod common;
+
+use std::io::{IoSliceMut, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+
+use common::*;
+use nix::cmsg_space;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, setsockopt, sockopt,
+};
+
+/// A service manager, as far as a socket makes one.
+struct Manager {
+    folder: Folder,
+    socket: UnixDatagram,
+}
+
+struct Message {
+    text: String,
+    pid: i32,
+    descriptors: Vec<OwnedFd>,
+}
+
+impl Manager {
+    fn new() -> Self {
+        let folder = Folder::new();
+        let path = folder.file("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
+        setsockopt(&socket, sockopt::PassCred, &true).unwrap();
+        Self { folder, socket }
+    }
+
+    /// A start under this manager, with a folder for the socket of the relay.
+    fn start(&self, home: Home) -> Start {
+        let runtime = self.folder.path().to_str().unwrap();
+        start(home)
+            .variable("NOTIFY_SOCKET", &self.folder.file("notify"))
+            .variable("RUNTIME_DIRECTORY", runtime)
+    }
+
+    #[track_caller]
+    fn receive(&self) -> Message {
+        let timeout = PollTimeout::try_from(PATIENCE).unwrap();
+        let mut waiting = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut waiting, timeout).unwrap(), 1, "no message came");
+        self.take()
+    }
+
+    fn take(&self) -> Message {
+        let mut bytes = [0; 8192];
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let mut control = cmsg_space!([i32; 253], UnixCredentials);
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let received = recvmsg::<()>(
+            self.socket.as_raw_fd(),
+            &mut parts,
+            Some(&mut control),
+            flags,
+        )
+        .unwrap();
+        let (mut pid, mut descriptors) = (0, Vec::new());
+        for with in received.cmsgs().unwrap() {
+            match with {
+                ControlMessageOwned::ScmCredentials(who) => pid = who.pid(),
+                ControlMessageOwned::ScmRights(numbers) => {
+                    descriptors.extend(numbers.into_iter().map(owned));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let length = received.bytes;
+        Message {
+            text: String::from_utf8_lossy(&bytes[..length]).into_owned(),
+            pid,
+            descriptors,
+        }
+    }
+
+    #[track_caller]
+    fn expect(&self, text: &str) -> Message {
+        let message = self.receive();
+        assert_eq!(message.text, text);
+        message
+    }
+}
+
+#[allow(unsafe_code, reason = "a number that the kernel has just made")]
+fn owned(number: i32) -> OwnedFd {
+    // SAFETY: the kernel has opened it for us alone.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}
+
+/// A variable of a running process.
+fn variable_of(pid: i32, name: &str) -> Option<String> {
+    let all = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+    let all = String::from_utf8_lossy(&all).into_owned();
+    all.split('\0')
+        .find_map(|entry| Some(entry.strip_prefix(name)?.strip_prefix('=')?.to_owned()))
+}
+
+/// Waits until the command has been executed, and says what `NOTIFY_SOCKET` is to it.
+fn notify_socket(run: &mut Run) -> Option<String> {
+    run.ready();
+    let command = run.command();
+    let mut found = None;
+    // The shell may be executing the next program just now.
+    eventually("it has an environment", || {
+        found = variable_of(command, "NOTIFY_SOCKET");
+        found.is_some()
+    });
+    found
+}
+
+#[test]
+fn a_message_arrives_as_from_supervise_and_without_its_main_pid() {
+    for home in homes() {
+        let manager = Manager::new();
+        let fixture = fixture();
+        let mut run = manager.start(home).shell(&format!(
+            "{fixture} notify \"$(printf 'MAINPID=%s\nREADY=1\nSTATUS=up' $$)\" MAINPID=1 WATCHDOG=1"
+        ));
+        let pid = run.pid;
+        assert_eq!(manager.expect("READY=1\nSTATUS=up").pid, pid, "{home:?}");
+        assert_eq!(manager.expect("WATCHDOG=1").pid, pid, "{home:?}");
+        assert_eq!(run.wait(), Ended::code(0));
+        assert_eq!(run.errors(), "", "{home:?}");
+        let left: Vec<_> = std::fs::read_dir(manager.folder.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "its socket is left behind: {left:?}");
+    }
+}
+
+#[test]
+fn descriptors_go_along_and_are_closed_at_once() {
+    for home in homes() {
+        let manager = Manager::new();
+        let fixture = fixture();
+        // A limit that the second message does not fit in, if it stayed so.
+        let mut run = manager
+            .start(home)
+            .through(&["prlimit", "--nofile=12:1024"])
+            .shell(&format!(
+                "{fixture} notify-with-pipe BARRIER=1; ulimit -Sn;
+                 {fixture} notify-with-pipe FDSTORE=1"
+            ));
+        let message = manager.expect("BARRIER=1");
+        assert_eq!(message.descriptors.len(), 1);
+        // The sender waits until every copy is closed: ours is the last.
+        drop(message);
+        assert_eq!(run.line(), "from the pipe: ");
+        assert_eq!(run.line(), "12", "the command's own limit");
+        let message = manager.expect("FDSTORE=1");
+        let mut kept: Vec<std::fs::File> =
+            message.descriptors.into_iter().map(Into::into).collect();
+        kept[0].write_all(b"hello").unwrap();
+        drop(kept);
+        assert_eq!(run.line(), "from the pipe: hello", "{home:?}");
+        assert_eq!(run.wait(), Ended::code(0));
+    }
+}
+
+#[test]
+fn no_message_of_a_sender_that_ends_at_once_is_lost() {
+    for home in homes() {
+        let manager = Manager::new();
+        let fixture = fixture();
+        // Half of them are orphans when they send, and so reaped by supervise.
+        let mut run = manager.start(home).shell(&format!(
+            "i=0; while [ $i -lt 100 ]; do
+                 {fixture} notify STATUS=$i
+                 ({fixture} notify STATUS=orphan & wait $!) & wait $!
+                 i=$((i + 1))
+             done"
+        ));
+        for number in 0..100 {
+            manager.expect(&format!("STATUS={number}"));
+            manager.expect("STATUS=orphan");
+        }
+        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+        assert_eq!(run.errors(), "");
+    }
+}
+
+#[test]
+fn the_last_words_arrive() {
+    for home in homes() {
+        for _ in 0..20 {
+            let manager = Manager::new();
+            let fixture = fixture();
+            let mut run = manager.start(home).run(&[
+                &fixture,
+                "notify",
+                "STATUS=one",
+                "STATUS=two",
+                "STATUS=last",
+            ]);
+            assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+            for text in ["STATUS=one", "STATUS=two", "STATUS=last"] {
+                manager.expect(text);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stranger_is_not_heard() {
+    let manager = Manager::new();
+    let mut run = manager.start(Home::Plain).shell(&format!(
+        "{} notify READY=1; echo ready $$; exec sleep 1014",
+        fixture()
+    ));
+    let address = notify_socket(&mut run).unwrap();
+    assert!(address.starts_with(manager.folder.path().to_str().unwrap()));
+    manager.expect("READY=1");
+    let socket = UnixDatagram::unbound().unwrap();
+    socket.send_to(b"STATUS=from a stranger", &address).unwrap();
+    run.wait_for_error("is not passed on: no descendant of ours");
+    if is_root() {
+        // One that is gone when it is looked for, and is neither root nor the
+        // command's user.
+        send(run.pid, libc::SIGSTOP);
+        let sent = Command::new("setpriv")
+            .args(["--reuid=61234", "--regid=61234", "--clear-groups"])
+            .args([&fixture(), "notify", "STATUS=from another user"])
+            .env("NOTIFY_SOCKET", &address)
+            .status();
+        assert!(sent.unwrap().success());
+        // One that is gone and is root may have been a child of the command.
+        let sent = Command::new(fixture())
+            .args(["notify", "STATUS=from root"])
+            .env("NOTIFY_SOCKET", &address)
+            .status();
+        assert!(sent.unwrap().success());
+        send(run.pid, libc::SIGCONT);
+        manager.expect("STATUS=from root");
+    }
+    run.signal(libc::SIGTERM);
+    manager.expect("STOPPING=1\nSTATUS=Stopping");
+    assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
+    assert_eq!(run.errors().lines().count(), 1, "{}", run.errors());
+}
+
+#[test]
+fn a_command_that_becomes_another_user_is_heard() {
+    if !is_root() {
+        skipped("to become another user needs root");
+        return;
+    }
+    let manager = Manager::new();
+    let fixture = fixture();
+    let mut run = manager.start(Home::Plain).run(&[
+        "setpriv",
+        "--reuid=61235",
+        "--regid=61235",
+        "--clear-groups",
+        "sh",
+        "-c",
+        &format!("{fixture} notify STATUS=child; exec {fixture} notify STATUS=itself"),
+    ]);
+    manager.expect("STATUS=child");
+    manager.expect("STATUS=itself");
+    assert_eq!(run.wait(), Ended::code(0));
+    assert_eq!(run.errors(), "");
+}
+
+#[test]
+fn a_manager_that_does_not_read_holds_up_the_sender_and_nothing_else() {
+    let manager = Manager::new();
+    let fixture = fixture();
+    let messages: Vec<String> = (0..2000).map(|number| format!("STATUS={number}")).collect();
+    let mut words = vec![fixture.as_str(), "notify"];
+    words.extend(messages.iter().map(String::as_str));
+    let script = "trap 'echo asked' TERM; echo ready $$; \"$@\" & while ! wait $!; do :; done";
+    let mut run = manager
+        .start(Home::Plain)
+        .run(&[&["sh", "-c", script, "sh"], &words[..]].concat());
+    run.ready();
+    let sender = || children_of(run.command()).first().copied();
+    eventually("the sender waits for room", || {
+        sender()
+            .and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/wchan")).ok())
+            .is_some_and(|place| place.contains("unix"))
+    });
+    run.signal(libc::SIGTERM);
+    assert_eq!(run.line(), "asked");
+    for text in &messages {
+        let mut message = manager.receive();
+        // Ours is among them.
+        if message.text.starts_with("STOPPING=1") {
+            message = manager.receive();
+        }
+        assert_eq!(message.text, *text);
+    }
+    assert_eq!(run.wait(), Ended::code(0), "{}", run.errors());
+}
+
+#[test]
+fn who_was_named_main_comes_after_the_command() {
+    for home in homes() {
+        let manager = Manager::new();
+        let fixture = fixture();
+        // As a daemon does it: the first process starts it and ends.
+        let mut run = manager.start(home).options("-v").shell(&format!(
+            "sh -c '{fixture} notify \"$(printf \"MAINPID=%s\nREADY=1\" $$)\"
+                    exec {fixture} print-signals 15' & read -r _ < /dev/null
+             until [ -e {ready} ]; do sleep 0.01; done; exit 3",
+            ready = manager.folder.file("ready")
+        ));
+        manager.expect("READY=1");
+        run.ready();
+        std::fs::write(manager.folder.file("ready"), "").unwrap();
+        run.wait_for_error("is the command now");
+        run.signal(libc::SIGUSR1);
+        assert!(run.line().starts_with("10 "), "{home:?}");
+        run.signal(libc::SIGTERM);
+        assert!(run.line().starts_with("15 "), "{home:?}");
+        manager.expect("STOPPING=1\nSTATUS=Stopping");
+        assert_eq!(run.wait(), Ended::code(0), "{home:?}: {}", run.errors());
+    }
+}
+
+#[test]
+fn after_a_stop_request_nobody_comes_after_the_command() {
+    let manager = Manager::new();
+    let fixture = fixture();
+    let mut run = manager.start(Home::Plain).shell(&format!(
+        "trap 'exit 3' TERM
+         sh -c '{fixture} notify \"$(printf \"MAINPID=%s\nREADY=1\" $$)\"
+                exec {fixture} print-signals 15' &
+         while :; do sleep 0.01; done"
+    ));
+    manager.expect("READY=1");
+    run.ready();
+    run.signal(libc::SIGTERM);
+    assert!(run.line().starts_with("15 "));
+    assert_eq!(run.wait(), Ended::code(3));
+}
+
+#[test]
+fn where_there_is_no_folder_the_socket_has_an_abstract_name() {
+    if !is_root() {
+        skipped("to become another user needs root");
+        return;
+    }
+    let manager = Manager::new();
+    let fixture = fixture();
+    let nobody = [
+        "setpriv",
+        "--reuid=61236",
+        "--regid=61236",
+        "--clear-groups",
+    ];
+    let mut run = start(Home::Plain)
+        .variable("NOTIFY_SOCKET", &manager.folder.file("notify"))
+        .through(&nobody)
+        .shell(&format!("echo $NOTIFY_SOCKET; {fixture} notify READY=1"));
+    let address = run.line();
+    assert!(address.starts_with('@'), "{address}");
+    assert_eq!(manager.expect("READY=1").pid, run.pid);
+    assert_eq!(run.wait(), Ended::code(0));
+}
+
+#[test]
+fn an_abstract_manager_is_reached_too() {
+    use std::os::linux::net::SocketAddrExt;
+    let name = format!("supervise-test-{}", std::process::id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    let manager = Manager {
+        folder: Folder::new(),
+        socket: UnixDatagram::bind_addr(&address).unwrap(),
+    };
+    let mut run = start(Home::Plain)
+        .variable("NOTIFY_SOCKET", &format!("@{name}"))
+        .run(&[&fixture(), "notify", "READY=1"]);
+    manager.expect("READY=1");
+    assert_eq!(run.wait(), Ended::code(0));
+}
+
+#[test]
+fn the_file_of_one_that_was_killed_is_no_hindrance() {
+    if !Home::Pid1.is_possible() {
+        return;
+    }
+    let manager = Manager::new();
+    for _ in 0..2 {
+        let mut run = manager.start(Home::Pid1).shell(&format!(
+            "{} notify READY=1; echo ready $$; exec sleep 1014",
+            fixture()
+        ));
+        let address = notify_socket(&mut run).unwrap();
+        assert!(address.ends_with("/supervise.1.notify"), "{address}");
+        manager.expect("READY=1");
+        run.signal(libc::SIGKILL);
+        run.wait();
+    }
+}
+
+#[test]
+fn what_is_not_to_be_relayed_stays_as_it_is() {
+    let manager = Manager::new();
+    let path = manager.folder.file("notify");
+    for (options, value) in [
+        ("--no-notify-relay", path.as_str()),
+        ("", "vsock:2:1234"),
+        ("", "relative"),
+    ] {
+        let mut run = start(Home::Plain)
+            .options(options)
+            .variable("NOTIFY_SOCKET", value)
+            .shell("echo $NOTIFY_SOCKET");
+        assert_eq!(run.line(), value);
+        assert_eq!(run.wait(), Ended::code(0));
+        assert_eq!(run.errors(), "");
+    }
+    let mut run = start(Home::Plain)
+        .through(&["env", "-u", "NOTIFY_SOCKET"])
+        .shell("echo ${NOTIFY_SOCKET-none}");
+    assert_eq!(run.line(), "none");
+    assert_eq!(run.wait(), Ended::code(0));
+}
+
+#[test]
+fn a_manager_that_is_gone_is_said_once_and_the_command_runs() {
+    let folder = Folder::new();
+    let mut run = start(Home::Plain)
+        .variable("NOTIFY_SOCKET", &folder.file("nobody"))
+        .run(&[&fixture(), "notify", "READY=1", "STATUS=x", "STATUS=y"]);
+    assert_eq!(run.wait(), Ended::code(0));
+    let errors = run.errors();
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+    assert!(errors.contains("cannot pass a notification on"), "{errors}");
+}
+
+#[test]
+fn what_names_supervise_by_its_pid_names_the_command() {
+    for home in homes() {
+        let exec = |variables: &str| format!("exec 3</dev/null; {variables} exec \"$@\"");
+        for (variables, expected) in [
+            (
+                "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_PIDFDID=5 WATCHDOG_PID=$$",
+                "$$ none $$",
+            ),
+            // Of somebody else.
+            (
+                "LISTEN_PID=77777 LISTEN_PIDFDID=5 WATCHDOG_PID=x",
+                "77777 5 x",
+            ),
+        ] {
+            let mut run = start(home)
+                .through(&["sh", "-c", &exec(variables), "sh"])
+                .shell(&format!(
+                    "echo $LISTEN_PID ${{LISTEN_PIDFDID-none}} $WATCHDOG_PID; echo {expected}
+                     [ -e /proc/self/fd/3 ] && echo open; echo ready $$; read -r _ <&3; cat"
+                ));
+            assert_eq!(run.line(), run.line(), "{home:?}");
+            assert_eq!(run.line(), "open", "{home:?}: what was passed on is there");
+            run.ready();
+            assert_eq!(run.wait(), Ended::code(0));
+        }
+    }
+}
+
+#[test]
+fn while_nothing_happens_it_sleeps_without_a_limit() {
+    let manager = Manager::new();
+    let mut run = manager.start(Home::Plain).shell(&format!(
+        "{} notify READY=1; echo ready $$; sleep 1013",
+        fixture()
+    ));
+    manager.expect("READY=1");
+    run.ready();
+    let asleep = format!("{} ", libc::SYS_ppoll);
+    eventually("it polls", || {
+        std::fs::read_to_string(format!("/proc/{}/syscall", run.pid))
+            .is_ok_and(|call| call.starts_with(&asleep) && call.split(' ').nth(3) == Some("0x0"))
+    });
+    run.signal(libc::SIGTERM);
+    assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
+}
