@@ -114,7 +114,12 @@ fn the_readme_names_every_option() {
 #[test]
 fn no_document_names_an_option_that_does_not_exist() {
     let options = options();
-    for document in ["README.md", "docs/design.md"] {
+    for document in [
+        "README.md",
+        "docs/design.md",
+        "docs/shell.md",
+        "docs/systemd.md",
+    ] {
         for name in names(&read(document)) {
             let ours = name.starts_with("SUPERVISE_");
             assert!(
@@ -167,7 +172,12 @@ fn what_a_reader_can_copy_into_a_shell_works() {
     let folder = Path::new(SUPERVISE).parent().unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     let mut run = 0;
-    for document in ["README.md", "docs/migrating.md", "docs/design.md"] {
+    for document in [
+        "README.md",
+        "docs/migrating.md",
+        "docs/design.md",
+        "docs/shell.md",
+    ] {
         for block in shell_blocks(document) {
             // It takes a build of its own, and `.ci/run` does it.
             if block.contains("cargo build --release") {
@@ -183,7 +193,7 @@ fn what_a_reader_can_copy_into_a_shell_works() {
             run += 1;
         }
     }
-    assert!(run >= 5, "only {run} blocks were found");
+    assert!(run >= 10, "only {run} blocks were found");
 }
 
 #[test]
@@ -207,6 +217,21 @@ fn the_readme_shows_what_its_first_command_prints() {
         assert!(
             said.lines().any(|said| plain(said) == plain(line)),
             "{line:?} is not in {said}"
+        );
+    }
+}
+
+/// Examples that a guide shows, and that the tests on real engines use.
+#[test]
+fn what_a_guide_shows_of_an_example_is_all_of_it() {
+    for (guide, example) in [
+        ("docs/systemd.md", "examples/worker.service"),
+        ("docs/systemd.md", "examples/notifier.service"),
+    ] {
+        let text = read(example);
+        assert!(
+            read(guide).contains(&format!("\n{text}```\n")),
+            "{guide} does not show {example} as it is"
         );
     }
 }

@@ -127,6 +127,20 @@ fn notify_socket(run: &mut Run) -> Option<String> {
     found
 }
 
+/// Waits until a process sleeps without a limit, and has done so each time that it
+/// was looked at: one that goes round and round is seen to do so.
+#[track_caller]
+fn sleeps_in_ppoll(pid: i32) {
+    let ppoll = format!("{} ", libc::SYS_ppoll);
+    let mut seen = 0;
+    eventually("it sleeps in ppoll", || {
+        let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap();
+        let asleep = call.starts_with(&ppoll) && call.split(' ').nth(3) == Some("0x0");
+        seen = if asleep { seen + 1 } else { 0 };
+        seen == 20
+    });
+}
+
 #[test]
 fn a_message_arrives_as_from_supervise_and_without_its_main_pid() {
     for home in homes() {
@@ -270,8 +284,18 @@ fn a_command_that_becomes_another_user_is_heard() {
         "--clear-groups",
         "sh",
         "-c",
-        &format!("{fixture} notify STATUS=child; exec {fixture} notify STATUS=itself"),
+        &format!(
+            "echo ready $$; until [ -e {go} ]; do sleep 0.01; done
+             {fixture} notify STATUS=child; echo gone; exec {fixture} notify STATUS=itself",
+            go = manager.folder.file("go")
+        ),
     ]);
+    run.ready();
+    // Each has ended when supervise gets to look who it was.
+    send(run.pid, libc::SIGSTOP);
+    std::fs::write(manager.folder.file("go"), "").unwrap();
+    assert_eq!(run.line(), "gone");
+    send(run.pid, libc::SIGCONT);
     manager.expect("STATUS=child");
     manager.expect("STATUS=itself");
     assert_eq!(run.wait(), Ended::code(0));
@@ -296,6 +320,7 @@ fn a_manager_that_does_not_read_holds_up_the_sender_and_nothing_else() {
             .and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/wchan")).ok())
             .is_some_and(|place| place.contains("unix"))
     });
+    sleeps_in_ppoll(run.pid);
     run.signal(libc::SIGTERM);
     assert_eq!(run.line(), "asked");
     for text in &messages {
@@ -368,11 +393,24 @@ fn where_there_is_no_folder_the_socket_has_an_abstract_name() {
     let mut run = start(Home::Plain)
         .variable("NOTIFY_SOCKET", &manager.folder.file("notify"))
         .through(&nobody)
-        .shell(&format!("echo $NOTIFY_SOCKET; {fixture} notify READY=1"));
+        .shell(&format!(
+            "echo $NOTIFY_SOCKET; {fixture} notify READY=1; echo ready $$; sleep 1016"
+        ));
     let address = run.line();
     assert!(address.starts_with('@'), "{address}");
     assert_eq!(manager.expect("READY=1").pid, run.pid);
-    assert_eq!(run.wait(), Ended::code(0));
+    run.ready();
+    // root may speak for anyone, once it is gone.
+    send(run.pid, libc::SIGSTOP);
+    let sent = Command::new(&fixture)
+        .args(["notify", "STATUS=from root"])
+        .env("NOTIFY_SOCKET", &address)
+        .status();
+    assert!(sent.unwrap().success());
+    send(run.pid, libc::SIGCONT);
+    manager.expect("STATUS=from root");
+    run.signal(libc::SIGTERM);
+    assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
 }
 
 #[test]
@@ -403,7 +441,7 @@ fn the_file_of_one_that_was_killed_is_no_hindrance() {
             fixture()
         ));
         let address = notify_socket(&mut run).unwrap();
-        assert!(address.ends_with("/supervise.1.notify"), "{address}");
+        assert_eq!(address, manager.folder.file("supervise.1.notify"));
         manager.expect("READY=1");
         run.signal(libc::SIGKILL);
         run.wait();
@@ -484,11 +522,7 @@ fn while_nothing_happens_it_sleeps_without_a_limit() {
     ));
     manager.expect("READY=1");
     run.ready();
-    let asleep = format!("{} ", libc::SYS_ppoll);
-    eventually("it polls", || {
-        std::fs::read_to_string(format!("/proc/{}/syscall", run.pid))
-            .is_ok_and(|call| call.starts_with(&asleep) && call.split(' ').nth(3) == Some("0x0"))
-    });
+    sleeps_in_ppoll(run.pid);
     run.signal(libc::SIGTERM);
     assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
 }
