@@ -93,12 +93,17 @@ fn command_line() -> Command {
         .arg(command)
 }
 
-fn stopping_options() -> [Arg; 3] {
+fn stopping_options() -> [Arg; 4] {
     [
         option("grace", "DURATION").short('t').help(
             "Time to stop in before SIGKILL; 0 kills at once, infinity never. Keep it\n\
              about 2s below the limit of whoever stops supervise (Docker 10s,\n\
              Kubernetes 30s, systemd 90s) [default: 30s] [env: SUPERVISE_GRACE]",
+        ),
+        option("stop-delay", "DURATION").help(
+            "Wait so long between a stop request and passing it on, while load\n\
+             balancers take the service out; part of the grace period. A second stop\n\
+             request cuts it short [default: 0] [env: SUPERVISE_STOP_DELAY]",
         ),
         option("stop-on", "SIGNAL").help(
             "Take SIGNAL as a stop request too, besides TERM and INT; none clears the\n\
@@ -278,6 +283,11 @@ impl Reader<'_> {
             None => Grace::For(std::time::Duration::from_secs(30)),
         };
 
+        let stop_delay = match self.one("stop-delay")? {
+            Some(given) => given.read(|text| settings::parse_stop_delay(text, grace))?,
+            None => std::time::Duration::ZERO,
+        };
+
         let mut rewrite = Vec::new();
         for given in self.list("rewrite")? {
             given
@@ -317,6 +327,7 @@ impl Reader<'_> {
         Ok(Settings {
             command,
             grace,
+            stop_delay,
             stop_on,
             leftovers,
             forward_to: self.forward_to()?,
@@ -579,6 +590,7 @@ mod tests {
     fn the_environment_sets_what_the_command_line_does_not() {
         let environment = [
             ("SUPERVISE_GRACE", "5"),
+            ("SUPERVISE_STOP_DELAY", "1"),
             ("SUPERVISE_REWRITE", "TERM:QUIT, HUP:0"),
             ("SUPERVISE_STOP_ON", "none,QUIT"),
             ("SUPERVISE_LEFTOVERS", "wait"),
@@ -592,6 +604,7 @@ mod tests {
         ];
         let all = settings_with("cmd", &environment);
         assert_eq!(all.grace, Grace::For(Duration::from_secs(5)));
+        assert_eq!(all.stop_delay, Duration::from_secs(1));
         assert_eq!(all.rewrite.len(), 2);
         assert!(!all.stop_on.contains(Signal::TERM));
         assert_eq!(all.leftovers, Leftovers::Wait);
@@ -654,6 +667,15 @@ mod tests {
             ("-t -5 cmd", "--grace: '-5'"),
             ("-t x cmd", "--grace: 'x'"),
             ("-t 1 -t 2 cmd", "--grace is given 2 times"),
+            ("--stop-delay 30 cmd", "--stop-delay: '30' must be shorter"),
+            (
+                "-t 0 --stop-delay 1 cmd",
+                "--stop-delay: '1' must be shorter",
+            ),
+            (
+                "-t infinity --stop-delay x cmd",
+                "--stop-delay: 'x' is no duration",
+            ),
             ("--stop-on NOPE cmd", "--stop-on: 'NOPE'"),
             ("--stop-on KILL cmd", "--stop-on: SIGKILL"),
             ("--stop-on HUP -r HUP:0 cmd", "SIGHUP"),

@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use log::{debug, info, warn};
 use nix::errno::Errno;
 
+use crate::cgroup;
 use crate::procfs::{self, Identity, Stat};
+use crate::reason::{Facts, Named, Reason};
 use crate::signal::Signal;
 use crate::sys::descriptors;
 use crate::sys::process::{PidFd, own_pid};
@@ -36,10 +38,37 @@ struct Found {
 pub(crate) struct Leftovers {
     pid1: bool,
     own_pid: i32,
-    /// Those asked one by one or with the command's process group.
-    asked: BTreeSet<Identity>,
-    /// Whether everyone was asked at once, without /proc to tell who.
-    asked_blindly: bool,
+    /// Those asked one by one or with the command's process group, and by what.
+    asked: BTreeMap<Identity, Signal>,
+    /// Those that may not be signalled.
+    refused: BTreeSet<Identity>,
+    /// The command, and what it was asked by.
+    command_asked: Option<(i32, Signal)>,
+    /// When everyone was asked at once, without /proc to tell who: in clock ticks
+    /// since the system started, as start times are.
+    asked_blindly: Option<u64>,
+    /// Whether all but the command were asked that were there.
+    rest_asked: bool,
+}
+
+/// A process that is left, and why.
+#[derive(Clone, Debug)]
+pub(crate) struct Left {
+    /// Which.
+    pub(crate) process: Named,
+    /// Why it is still there.
+    pub(crate) reason: Reason,
+}
+
+/// How a signal went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    /// It was sent.
+    Yes,
+    /// There is nobody any more.
+    Gone,
+    /// It may not be sent (EPERM).
+    Refused,
 }
 
 impl Leftovers {
@@ -48,16 +77,24 @@ impl Leftovers {
         Self {
             pid1,
             own_pid: own_pid(),
-            asked: BTreeSet::new(),
-            asked_blindly: false,
+            asked: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            command_asked: None,
+            asked_blindly: None,
+            rest_asked: false,
         }
+    }
+
+    /// Notes that the command is about to be asked by this signal.
+    pub(crate) fn note_command(&mut self, command: i32, signal: Signal) {
+        self.command_asked.get_or_insert((command, signal));
     }
 
     /// Notes that the members of this process group are about to be asked.
     ///
     /// Who joins between this and the signal is asked a second time later on,
     /// which is better than never.
-    pub(crate) fn note_group(&mut self, group: i32) {
+    pub(crate) fn note_group(&mut self, group: i32, signal: Signal) {
         let members = procfs::is_ours(self.own_pid)
             .then(procfs::all_pids)
             .flatten();
@@ -65,10 +102,11 @@ impl Leftovers {
             if let Some(stat) = procfs::stat(pid)
                 && stat.group == group
             {
-                self.asked.insert(Identity {
+                let identity = Identity {
                     pid,
                     start: stat.start,
-                });
+                };
+                self.asked.insert(identity, signal);
             }
         }
     }
@@ -76,13 +114,14 @@ impl Leftovers {
     /// Sends SIGTERM and SIGCONT to everything but `command`, if that runs, and
     /// but those who were asked before.
     pub(crate) fn ask(&mut self, command: Option<i32>, group: Option<i32>) {
-        if self.pid1 && command.is_none() && self.asked.is_empty() && !self.asked_blindly {
+        self.rest_asked = true;
+        if self.pid1 && command.is_none() && self.asked.is_empty() && self.asked_blindly.is_none() {
             // One call reaches all of them at once, forking or not.
             self.ask_blindly(Target::Everyone);
             return;
         }
         let Some(found) = self.find() else {
-            if !self.asked_blindly {
+            if self.asked_blindly.is_none() {
                 let target = if self.pid1 {
                     Some(Target::Everyone)
                 } else {
@@ -97,13 +136,20 @@ impl Leftovers {
         };
         let mut asked = 0;
         for process in found {
-            if Some(process.identity.pid) == command || self.asked.contains(&process.identity) {
+            let identity = process.identity;
+            if Some(identity.pid) == command || self.asked.contains_key(&identity) {
                 continue;
             }
-            debug!("asking pid {} to stop", process.identity.pid);
-            if self.signal(process, &[Signal::TERM, Signal::CONT]) {
-                self.asked.insert(process.identity);
-                asked += 1;
+            debug!("asking pid {} to stop", identity.pid);
+            match self.signal(process, &[Signal::TERM, Signal::CONT]) {
+                Sent::Yes => {
+                    self.asked.insert(identity, Signal::TERM);
+                    asked += 1;
+                }
+                Sent::Refused => {
+                    self.refused.insert(identity);
+                }
+                Sent::Gone => {}
             }
         }
         info!("asked what else is left to stop: {asked} processes");
@@ -140,39 +186,114 @@ impl Leftovers {
         }
     }
 
-    /// Names those that are left in the log, each with `what` is the matter.
-    pub(crate) fn name(&self, level: log::Level, what: &str) {
-        let Some(found) = self.find() else {
+    /// Names those that are left in the log, and what is the matter with each.
+    pub(crate) fn name(&self, level: log::Level, what: &str, command: Option<i32>) {
+        let Some(left) = self.left(command) else {
             log::log!(level, "some process {what}; /proc does not tell which");
             return;
         };
-        // Nobody is waiting for those that have ended but for their parent.
-        let alive: Vec<(i32, Stat)> = found
-            .iter()
-            .filter_map(|process| {
-                let pid = process.identity.pid;
-                Some((pid, procfs::stat(pid)?))
-            })
-            .filter(|(_, stat)| ![b'Z', b'X'].contains(&stat.state))
-            .collect();
-        if alive.is_empty() {
+        if left.is_empty() {
             log::log!(level, "some process {what}; /proc does not show which");
         }
-        for (pid, stat) in alive.iter().take(NAMED) {
-            let name = String::from_utf8_lossy(&stat.name);
-            let state = char::from(stat.state);
-            log::log!(level, "pid {pid} ({name}, state {state}) {what}");
+        for Left { process, reason } in left.iter().take(NAMED) {
+            match reason {
+                Reason::NotReaped(_) => log::log!(level, "{process} {reason}"),
+                reason => log::log!(level, "{process} {what}: {reason}"),
+            }
         }
-        if let Some(more) = alive.len().checked_sub(NAMED)
+        if let Some(more) = left.len().checked_sub(NAMED)
             && more > 0
         {
             log::log!(level, "and {more} more");
         }
     }
 
+    /// Lists those that run on in the log.
+    pub(crate) fn list(&self, level: log::Level, what: &str) {
+        if !log::log_enabled!(level) {
+            return;
+        }
+        let found = self.find().unwrap_or_default();
+        let alive = found
+            .iter()
+            .filter_map(|process| named_if_alive(process.identity.pid));
+        for process in alive.take(NAMED) {
+            log::log!(level, "{process} {what}");
+        }
+        if let Some(more) = found.len().checked_sub(NAMED)
+            && more > 0
+        {
+            log::log!(level, "and {more} more");
+        }
+    }
+
+    /// Those that are left and why: the command, the others, and last those that
+    /// have ended and whose parents have not noticed. `None` where /proc does not
+    /// tell.
+    pub(crate) fn left(&self, command: Option<i32>) -> Option<Vec<Left>> {
+        let mut left: Vec<(u8, Left)> = self
+            .find()?
+            .iter()
+            .filter_map(|process| {
+                let stat = procfs::stat(process.identity.pid)?;
+                let place = match stat.is_zombie() {
+                    // We are about to reap it.
+                    true if stat.parent == self.own_pid => return None,
+                    true => 2,
+                    false => u8::from(Some(process.identity.pid) != command),
+                };
+                Some((place, self.explain(process.identity, &stat)))
+            })
+            .collect();
+        left.sort_by_key(|(place, left)| (*place, left.process.pid));
+        Some(left.into_iter().map(|(_, left)| left).collect())
+    }
+
+    fn explain(&self, identity: Identity, stat: &Stat) -> Left {
+        let pid = identity.pid;
+        let zombie = stat.is_zombie();
+        let reason = if self.refused.contains(&identity) {
+            Reason::NotAllowed
+        } else {
+            Reason::of(Facts {
+                // A main thread that has ended says nothing of the others.
+                state: if stat.state == b'Z' && !zombie {
+                    b'S'
+                } else {
+                    stat.state
+                },
+                frozen: !zombie && cgroup::is_frozen(pid),
+                place: procfs::place(pid),
+                signals: procfs::signal_sets(pid),
+                asked_by: self.asked_by(identity),
+                parent: named(stat.parent).filter(|parent| parent.pid != self.own_pid),
+                child: procfs::children(pid).into_iter().find_map(named_if_alive),
+                inner_init: procfs::is_inner_init(pid),
+                name: stat.name(),
+                all_asked: self.rest_asked,
+            })
+        };
+        let name = stat.name();
+        Left {
+            process: Named { pid, name },
+            reason,
+        }
+    }
+
+    fn asked_by(&self, identity: Identity) -> Option<Signal> {
+        match self.command_asked {
+            Some((command, signal)) if command == identity.pid => Some(signal),
+            _ => {
+                let with_all = self.asked_blindly.filter(|at| identity.start < *at);
+                let alone = self.asked.get(&identity).copied();
+                alone.or(with_all.map(|_| Signal::TERM))
+            }
+        }
+    }
+
     fn ask_blindly(&mut self, target: Target) {
         info!("asking {target} that is left to stop");
-        self.asked_blindly = true;
+        self.asked_blindly = Some(procfs::ticks().unwrap_or(u64::MAX));
         for signal in [Signal::TERM, Signal::CONT] {
             report(target, signal, kill(target, signal));
         }
@@ -226,9 +347,8 @@ impl Leftovers {
         Some(found.into_values().collect())
     }
 
-    /// Signals a process, and no other that may have got its pid by now; `false`
-    /// if it is gone.
-    fn signal(&self, process: Found, signals: &[Signal]) -> bool {
+    /// Signals a process, and no other that may have got its pid by now.
+    fn signal(&self, process: Found, signals: &[Signal]) -> Sent {
         let pid = process.identity.pid;
         // A child of ours keeps its pid until we reap it, and between finding
         // and signalling we do not.
@@ -243,9 +363,10 @@ impl Leftovers {
                 stat = procfs::stat(pid);
             }
             if stat.is_none_or(|stat| stat.start != process.identity.start) {
-                return false;
+                return Sent::Gone;
             }
         }
+        let mut sent = Sent::Yes;
         for signal in signals {
             let by_handle = handle.as_ref().map(|handle| handle.kill(*signal));
             let result = match by_handle {
@@ -255,10 +376,24 @@ impl Leftovers {
                 // says whether it is the process that may not be signalled.
                 Some(Err(_)) | None => kill(Target::Process(pid), *signal),
             };
+            if result == Err(Errno::EPERM) {
+                sent = Sent::Refused;
+            }
             report(Target::Process(pid), *signal, result);
         }
-        true
+        sent
     }
+}
+
+fn named(pid: i32) -> Option<Named> {
+    let name = procfs::stat(pid)?.name();
+    Some(Named { pid, name })
+}
+
+fn named_if_alive(pid: i32) -> Option<Named> {
+    let stat = procfs::stat(pid).filter(|stat| !stat.is_zombie())?;
+    let name = stat.name();
+    Some(Named { pid, name })
 }
 
 fn open(pid: i32) -> Option<PidFd> {

@@ -27,6 +27,13 @@ const KILL_WAIT: Duration = Duration::from_secs(1);
 /// from one time to the next.
 const FIRST_KILL_AGAIN: Duration = Duration::from_millis(10);
 
+/// How long to wait before saying who has not ended: less where the grace period
+/// is short, `None` where it never ends.
+fn say_after(grace: Option<Duration>) -> Duration {
+    let longest = Duration::from_secs(5);
+    grace.map_or(longest, |grace| longest.min(grace / 2))
+}
+
 /// How often a command that was asked to stop is resumed when it is stopped
 /// instead. One that stops itself again each time would keep us busy.
 const RESUMES: u8 = 5;
@@ -62,6 +69,9 @@ pub(crate) struct Rules {
     pub(crate) rewrite: Vec<(Signal, Option<Signal>)>,
     /// The grace period.
     pub(crate) grace: Grace,
+    /// How long a stop request waits before the command hears of it; shorter
+    /// than the grace period, of which it is a part.
+    pub(crate) delay: Duration,
     /// What happens to the leftovers.
     pub(crate) leftovers: Leftovers,
     /// Whether we are PID 1 of our namespace.
@@ -73,6 +83,11 @@ pub(crate) struct Rules {
 /// A moment that the lifecycle asked to be woken at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Mark {
+    /// The stop delay is over.
+    DelayOver,
+    /// Time to say who has not ended, in case somebody's limit is shorter than
+    /// ours.
+    SayWaiting,
     /// Three quarters of the grace period are over.
     AskRest,
     /// The grace period is over.
@@ -123,6 +138,8 @@ pub(crate) enum Scope {
 pub(crate) enum Action {
     /// Say that a stop was requested by this signal.
     SayStopping(Received),
+    /// Say that the command is asked later.
+    SayDelayed,
     /// Send the command this signal, with all that came with it. `stop`:
     /// whoever gets it has been asked to stop.
     Forward { received: Received, stop: bool },
@@ -140,6 +157,8 @@ pub(crate) enum Action {
     /// Send everything but the command, and but those asked before, SIGTERM
     /// and SIGCONT.
     AskRest,
+    /// Say who has not ended so far, and how much time there is.
+    SayWaiting,
     /// Say that the grace period is over and who is left.
     SayGraceOver,
     /// Send SIGKILL.
@@ -158,6 +177,8 @@ pub(crate) enum Action {
 enum Phase {
     /// The command runs and nobody asked it to stop.
     Running,
+    /// A stop was requested, and the command is asked a little later.
+    Delaying,
     /// The command was asked and has not ended.
     Stopping,
     /// The command has ended; the rest may take as long as it likes.
@@ -181,6 +202,8 @@ pub(crate) struct Lifecycle {
     stopped: bool,
     /// How often the command was resumed since it was asked to stop.
     resumes: u8,
+    /// The stop request that the command has not heard of yet.
+    held: Option<Received>,
     /// When to kill again.
     kill_again: Duration,
 }
@@ -194,6 +217,7 @@ impl Lifecycle {
             ending: None,
             stopped: false,
             resumes: 0,
+            held: None,
             kill_again: FIRST_KILL_AGAIN,
         }
     }
@@ -258,7 +282,8 @@ impl Lifecycle {
             Phase::Running if received.signal == Signal::CONT && self.stopped => {
                 vec![forward.unwrap_or(Action::Resume)]
             }
-            Phase::Running | Phase::Stopping => forward.into_iter().collect(),
+            Phase::Delaying if stop => self.cut_delay_short(forward),
+            Phase::Running | Phase::Delaying | Phase::Stopping => forward.into_iter().collect(),
             Phase::Lingering if stop => {
                 let mut actions = vec![Action::SayStopping(received)];
                 actions.extend(self.start_sweeping());
@@ -275,7 +300,7 @@ impl Lifecycle {
             Phase::Running if can_hand_over => vec![Action::HandOver, Action::Resume],
             Phase::Running => vec![Action::Suspend(signal)],
             // What is asked to stop must be able to run.
-            Phase::Stopping if self.resumes < RESUMES => {
+            Phase::Delaying | Phase::Stopping if self.resumes < RESUMES => {
                 self.resumes += 1;
                 vec![Action::Resume]
             }
@@ -294,26 +319,67 @@ impl Lifecycle {
         }
     }
 
-    /// The command runs: asks it to stop.
+    /// The command runs: asks it to stop, now or when the delay is over.
     fn start_stopping(&mut self, forward: Option<Action>) -> Vec<Action> {
         let deadline = match self.rules.grace {
             Grace::For(Duration::ZERO) => return self.start_killing(),
             Grace::For(grace) => Some(grace),
             Grace::Infinite => None,
         };
+        let delay = self.rules.delay;
+        let mut actions = match forward {
+            Some(Action::Forward { received, .. }) if !delay.is_zero() => {
+                self.phase = Phase::Delaying;
+                self.held = Some(received);
+                vec![Action::SayDelayed, Action::Arm(Mark::DelayOver, delay)]
+            }
+            // What the command has had already cannot be delayed.
+            forward => self.ask_command(forward),
+        };
+        let left = deadline.map(|grace| grace.saturating_sub(delay));
+        actions.push(Action::Arm(Mark::SayWaiting, delay + say_after(left)));
+        if let (Some(grace), Some(left)) = (deadline, left) {
+            // With `leave` the rest is not ours to ask.
+            if self.rules.leftovers != Leftovers::Leave {
+                actions.push(Action::Arm(Mark::AskRest, delay + left / 4 * 3));
+            }
+            actions.push(Action::Arm(Mark::GraceOver, grace));
+        }
+        actions
+    }
+
+    fn ask_command(&mut self, forward: Option<Action>) -> Vec<Action> {
         self.phase = Phase::Stopping;
         let mut actions: Vec<Action> = forward.into_iter().collect();
         if self.stopped {
             actions.push(Action::Resume);
         }
-        if let Some(grace) = deadline {
-            // With `leave` the rest is not ours to ask.
-            if self.rules.leftovers != Leftovers::Leave {
-                actions.push(Action::Arm(Mark::AskRest, grace / 4 * 3));
-            }
-            actions.push(Action::Arm(Mark::GraceOver, grace));
-        }
         actions
+    }
+
+    /// A second stop request: whoever sent it does not want to wait. If it is the
+    /// same signal, the command hears of one.
+    fn cut_delay_short(&mut self, second: Option<Action>) -> Vec<Action> {
+        let first = self.end_delay();
+        let held = first.first().copied();
+        let differs = |action: &Action| match (action, held) {
+            (
+                Action::Forward {
+                    received: second, ..
+                },
+                Some(Action::Forward { received, .. }),
+            ) => second.signal != received.signal,
+            _ => true,
+        };
+        first.into_iter().chain(second.filter(differs)).collect()
+    }
+
+    fn end_delay(&mut self) -> Vec<Action> {
+        let forward = self.held.take().map(|received| Action::Forward {
+            received,
+            stop: true,
+        });
+        self.ask_command(forward)
     }
 
     fn on_some_left(&mut self) -> Vec<Action> {
@@ -321,16 +387,17 @@ impl Lifecycle {
             return Vec::new();
         };
         match (self.phase, self.rules.leftovers) {
-            (Phase::Running | Phase::Stopping | Phase::Killing, Leftovers::Leave) => {
-                self.leave(ending)
-            }
+            (
+                Phase::Running | Phase::Delaying | Phase::Stopping | Phase::Killing,
+                Leftovers::Leave,
+            ) => self.leave(ending),
             (Phase::Running, Leftovers::Auto) if !self.rules.pid1 => self.leave(ending),
             (Phase::Running, Leftovers::Wait) => {
                 self.phase = Phase::Lingering;
                 Vec::new()
             }
             (Phase::Running, Leftovers::Auto | Leftovers::Stop) => self.start_sweeping(),
-            (Phase::Stopping, _) => {
+            (Phase::Delaying | Phase::Stopping, _) => {
                 // The deadline that the stop request set stays.
                 self.phase = Phase::Sweeping;
                 vec![Action::AskRest]
@@ -341,6 +408,8 @@ impl Lifecycle {
 
     fn on_mark(&mut self, mark: Mark) -> Vec<Action> {
         match (mark, self.phase) {
+            (Mark::DelayOver, Phase::Delaying) => self.end_delay(),
+            (Mark::SayWaiting, Phase::Stopping | Phase::Sweeping) => vec![Action::SayWaiting],
             (Mark::AskRest, Phase::Stopping) => vec![Action::AskRest],
             (Mark::GraceOver, Phase::Stopping | Phase::Sweeping) => self.start_killing(),
             (Mark::KillAgain, Phase::Killing) => self.kill(),
@@ -363,11 +432,18 @@ impl Lifecycle {
             Grace::For(Duration::ZERO) => self.start_killing(),
             Grace::For(grace) => {
                 self.phase = Phase::Sweeping;
-                vec![Action::AskRest, Action::Arm(Mark::GraceOver, grace)]
+                vec![
+                    Action::AskRest,
+                    Action::Arm(Mark::SayWaiting, say_after(Some(grace))),
+                    Action::Arm(Mark::GraceOver, grace),
+                ]
             }
             Grace::Infinite => {
                 self.phase = Phase::Sweeping;
-                vec![Action::AskRest]
+                vec![
+                    Action::AskRest,
+                    Action::Arm(Mark::SayWaiting, say_after(None)),
+                ]
             }
         }
     }

@@ -9,6 +9,7 @@
 //! all `unsafe` code; [`cli`] reads the command line into [`settings`].
 #![cfg_attr(not(test), no_main)]
 
+mod cgroup;
 mod cli;
 mod executable;
 mod leftovers;
@@ -16,6 +17,7 @@ mod lifecycle;
 mod logging;
 mod notify;
 mod procfs;
+mod reason;
 mod settings;
 mod signal;
 mod status;

@@ -7,6 +7,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 
+use crate::reason::SignalSets;
+use crate::signal::SignalSet;
+
 /// A process that no reuse of its pid can be mistaken for: within one clock
 /// tick the kernel would have to go once around all pids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,8 +31,23 @@ pub(crate) struct Stat {
     pub(crate) parent: i32,
     /// The process group.
     pub(crate) group: i32,
+    /// How many threads it has.
+    pub(crate) threads: u32,
     /// When it started, in clock ticks since the system did.
     pub(crate) start: u64,
+}
+
+impl Stat {
+    /// Whether it has ended and is only waited for. A main thread that has ended
+    /// before the others looks the same but for their number.
+    pub(crate) fn is_zombie(&self) -> bool {
+        [b'Z', b'X'].contains(&self.state) && self.threads <= 1
+    }
+
+    /// The name as text, whatever bytes it is.
+    pub(crate) fn name(&self) -> String {
+        String::from_utf8_lossy(&self.name).into_owned()
+    }
 }
 
 /// Reads /proc/PID/stat.
@@ -49,12 +67,14 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let state = *fields.next()?.as_bytes().first()?;
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
-    let start = fields.nth(16)?.parse().ok()?;
+    let threads = fields.nth(14)?.parse().ok()?;
+    let start = fields.nth(1)?.parse().ok()?;
     Some(Stat {
         name,
         state,
         parent,
         group,
+        threads,
         start,
     })
 }
@@ -127,12 +147,75 @@ fn parent(pid: i32) -> Option<i32> {
 
 /// The real user id of a process.
 pub(crate) fn uid(pid: i32) -> Option<u32> {
-    let status = read(&format!("/proc/{pid}/status"))?;
+    field(&read(&format!("/proc/{pid}/status"))?, "Uid")?
+        .parse()
+        .ok()
+}
+
+/// What a process does with signals, all its threads taken together.
+pub(crate) fn signal_sets(pid: i32) -> Option<SignalSets> {
+    let mut sets = parse_signal_sets(&read(&format!("/proc/{pid}/status"))?)?;
+    // A signal for the process goes to any thread that does not block it.
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+        let of_thread = read(&format!("{}/status", thread.path().display()))
+            .and_then(|status| parse_signal_sets(&status));
+        if let Some(of_thread) = of_thread {
+            sets.blocked = sets.blocked.and(of_thread.blocked);
+            sets.pending = sets.pending.or(of_thread.pending);
+        }
+    }
+    Some(sets)
+}
+
+fn parse_signal_sets(status: &[u8]) -> Option<SignalSets> {
+    let set = |name| {
+        let bits = u64::from_str_radix(field(status, name)?, 16).ok()?;
+        Some(SignalSet::from_bits(bits))
+    };
+    Some(SignalSets {
+        pending: set("SigPnd")?.or(set("ShdPnd")?),
+        blocked: set("SigBlk")?,
+        ignored: set("SigIgn")?,
+        handled: set("SigCgt")?,
+    })
+}
+
+/// The first word of a line `NAME: ...` of /proc/PID/status. A name that the
+/// process has chosen cannot pass for a line: the kernel escapes line ends there.
+fn field<'a>(status: &'a [u8], name: &str) -> Option<&'a str> {
     let line = status
         .split(|b| *b == b'\n')
-        .find_map(|line| line.strip_prefix(b"Uid:"))?;
-    let text = std::str::from_utf8(line).ok()?;
-    text.split_ascii_whitespace().next()?.parse().ok()
+        .find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b":"))?;
+    std::str::from_utf8(line)
+        .ok()?
+        .split_ascii_whitespace()
+        .next()
+}
+
+/// Where in the kernel a process sleeps, if that may be read.
+pub(crate) fn place(pid: i32) -> Option<String> {
+    let name = read(&format!("/proc/{pid}/wchan"))?;
+    let name = String::from_utf8(name).ok()?;
+    (!name.is_empty() && name != "0").then_some(name)
+}
+
+/// Whether a process is PID 1 of a PID namespace below that of /proc.
+pub(crate) fn is_inner_init(pid: i32) -> bool {
+    let status = read(&format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status
+        .split(|b| *b == b'\n')
+        .find_map(|line| line.strip_prefix(b"NSpid:"))
+        .and_then(|line| std::str::from_utf8(line).ok());
+    let pids = line.unwrap_or_default().split_ascii_whitespace().skip(1);
+    pids.last() == Some("1")
+}
+
+/// The time in clock ticks since the system started, as start times are: a
+/// hundredth of a second each, on every architecture that we are built for.
+pub(crate) fn ticks() -> Option<u64> {
+    let uptime = String::from_utf8(read("/proc/uptime")?).ok()?;
+    let seconds = uptime.split_ascii_whitespace().next()?;
+    seconds.replace('.', "").parse().ok()
 }
 
 /// Every process that /proc lists.
@@ -153,7 +236,7 @@ pub(crate) fn descendants(root: i32) -> Option<Vec<i32>> {
     let mut found = BTreeSet::new();
     let mut to_visit = vec![root];
     while let Some(pid) = to_visit.pop() {
-        match children(pid) {
+        match read_children(pid) {
             Children::Are(children) => {
                 to_visit.extend(children.into_iter().filter(|child| found.insert(*child)));
             }
@@ -172,9 +255,17 @@ enum Children {
     NotTold,
 }
 
+/// The children of a process, as far as they are told.
+pub(crate) fn children(pid: i32) -> Vec<i32> {
+    match read_children(pid) {
+        Children::Are(children) => children,
+        Children::Gone | Children::NotTold => Vec::new(),
+    }
+}
+
 /// The children of every thread of a process: each is listed with the thread
 /// that forked it.
-fn children(pid: i32) -> Children {
+fn read_children(pid: i32) -> Children {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
         return Children::Gone;
     };
@@ -256,6 +347,7 @@ mod tests {
                     state: b'S',
                     parent: 7,
                     group: 40,
+                    threads: 1,
                     start: 987_654
                 }
             );
@@ -267,6 +359,7 @@ mod tests {
         let pid = crate::sys::process::own_pid();
         assert_eq!(stat(pid).unwrap().parent, nix::unistd::getppid().as_raw());
         assert!(is_ours(pid));
+        assert!(stat(pid).unwrap().start <= ticks().unwrap());
     }
 
     #[test]
@@ -324,6 +417,20 @@ mod tests {
     }
 
     #[test]
+    fn signal_sets_are_read() {
+        let status = b"Name:\tx\nUid:\t5\t6\t7\t8\nSigPnd:\t0000000000000000\n\
+            ShdPnd:\t0000000000004000\nSigBlk:\t0000000000000001\n\
+            SigIgn:\t0000000000001000\nSigCgt:\t0000000180004002\n";
+        let sets = parse_signal_sets(status).unwrap();
+        assert!(sets.pending.contains(Signal::TERM));
+        assert!(sets.blocked.contains(Signal::HUP) && !sets.blocked.contains(Signal::TERM));
+        assert!(sets.ignored.contains(Signal::PIPE));
+        assert!(sets.handled.contains(Signal::TERM) && sets.handled.contains(Signal::INT));
+        assert_eq!(field(status, "Uid"), Some("5"));
+        assert_eq!(parse_signal_sets(b"SigBlk:\tx\n"), None);
+    }
+
+    #[test]
     fn a_list_that_makes_no_tree_ends() {
         assert_eq!(below(1, &[(2, 1), (3, 2), (1, 3), (9, 9)]), [2, 3, 1]);
     }
@@ -339,6 +446,8 @@ mod tests {
             let _ = parse_stat(&bytes);
             let _ = parse_pids(&bytes);
             let _ = names_only(&bytes, 1);
+            let _ = parse_signal_sets(&bytes);
+            let _ = field(&bytes, "Uid");
         }
     }
 }

@@ -13,6 +13,8 @@ pub(crate) struct Settings {
     pub(crate) command: Vec<CString>,
     /// The grace period.
     pub(crate) grace: Grace,
+    /// How long a stop request waits before it is forwarded.
+    pub(crate) stop_delay: Duration,
     /// Which signals are a stop request.
     pub(crate) stop_on: SignalSet,
     /// What happens to other processes when the command has ended.
@@ -49,12 +51,29 @@ pub(crate) enum ForwardTo {
 /// Longer than any shutdown, and far from the end of any clock: 68 years.
 const LONGEST_GRACE: Duration = Duration::from_secs(i32::MAX as u64);
 
-/// Reads a grace period: `infinity`, a number of seconds (`10`, `0.5`), or
-/// numbers with units (`500ms`, `1m 30s`).
+/// Reads a grace period: `infinity` or a duration.
 pub(crate) fn parse_grace(text: &str) -> Result<Grace, String> {
     if text == "infinity" {
         return Ok(Grace::Infinite);
     }
+    parse_duration(text, ", 0 or infinity").map(Grace::For)
+}
+
+/// Reads a stop delay, which must leave some of the grace period.
+pub(crate) fn parse_stop_delay(text: &str, grace: Grace) -> Result<Duration, String> {
+    let delay = parse_duration(text, " or 0")?;
+    match grace {
+        Grace::For(grace) if delay >= grace && !delay.is_zero() => Err(format!(
+            "'{text}' must be shorter than the grace period of {}, of which it is a part",
+            humantime::format_duration(grace)
+        )),
+        _ => Ok(delay),
+    }
+}
+
+/// Reads a number of seconds (`10`, `0.5`), or numbers with units (`500ms`,
+/// `1m 30s`). `or` is what else may be said.
+fn parse_duration(text: &str, or: &str) -> Result<Duration, String> {
     let bare = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     let duration = if bare {
         humantime::parse_duration(&format!("{text}s"))
@@ -62,10 +81,10 @@ pub(crate) fn parse_grace(text: &str) -> Result<Grace, String> {
         humantime::parse_duration(text)
     };
     match duration {
-        Ok(duration) if duration <= LONGEST_GRACE => Ok(Grace::For(duration)),
-        Ok(_) => Err(format!("'{text}' is more than 68 years; say infinity")),
+        Ok(duration) if duration <= LONGEST_GRACE => Ok(duration),
+        Ok(_) => Err(format!("'{text}' is more than 68 years; say less{or}")),
         Err(_) => Err(format!(
-            "'{text}' is no duration; say for example 10, 500ms, 1m30s, 0 or infinity"
+            "'{text}' is no duration; say for example 10, 500ms, 1m30s{or}"
         )),
     }
 }

@@ -147,6 +147,21 @@ impl SignalSet {
     /// The set that holds nothing.
     pub(crate) const EMPTY: Self = Self(0);
 
+    /// The set as the kernel has it: bit N-1 is signal N.
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// What is in both.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// What is in either.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Adds `signal`.
     pub(crate) fn insert(&mut self, signal: Signal) {
         self.0 |= Self::bit(signal);

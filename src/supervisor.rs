@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use log::{debug, error, info, warn};
 use nix::errno::Errno;
 
+use crate::cgroup;
 use crate::leftovers::Leftovers;
 use crate::lifecycle::{Action, Event, Grace, Lifecycle, Mark, Rules, Scope};
 use crate::notify::Relay;
+use crate::procfs;
 use crate::settings::{ForwardTo, Settings};
 use crate::signal::{Origin, Received, Signal};
-use crate::status::{self, LastAct, StatusRules};
+use crate::status::{self, Ending, LastAct, StatusRules};
 use crate::sys::signals::{self, Inherited, Target};
 use crate::sys::spawn::{Child, Setup, spawn};
 use crate::sys::wait::{self, Waited};
@@ -87,6 +89,7 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> LastAct {
         stop_on: settings.stop_on,
         rewrite: settings.rewrite.clone(),
         grace: settings.grace,
+        delay: settings.stop_delay,
         leftovers: settings.leftovers,
         pid1,
         job_control: terminal.job_control(),
@@ -103,6 +106,8 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> LastAct {
         command: Some(child.pid),
         child,
         leftovers: Leftovers::new(pid1),
+        oom_kills: cgroup::oom_kills(),
+        killing: false,
         marks: Marks::default(),
         // Children of before our time (`sh -c "a & exec supervise b"`) may have
         // ended when nobody was listening.
@@ -130,6 +135,10 @@ struct Supervisor<'a> {
     /// The command's pid, until it is reaped: then it is no longer ours.
     command: Option<i32>,
     leftovers: Leftovers,
+    /// What the count of processes killed for want of memory was at the start.
+    oom_kills: Option<u64>,
+    /// Whether we have sent SIGKILL.
+    killing: bool,
     marks: Marks,
     /// Whether a SIGCHLD has come and not every child that ended is reaped.
     reaping: bool,
@@ -255,7 +264,7 @@ impl Supervisor<'_> {
         }
     }
 
-    fn command_ended(&mut self, pid: i32, ending: status::Ending) -> Result<(), LastAct> {
+    fn command_ended(&mut self, pid: i32, ending: Ending) -> Result<(), LastAct> {
         self.command = None;
         if let Some(failure) = self.child.exec_error() {
             let hint = match &self.settings.hint {
@@ -266,6 +275,12 @@ impl Supervisor<'_> {
             return Err(LastAct::Exit(failure.status));
         }
         info!("the command (pid {pid}) has ended: {ending}");
+        if !self.killing && matches!(ending, Ending::Killed(Signal::KILL, _)) {
+            warn!(
+                "the command (pid {pid}) was killed by SIGKILL, and not by supervise: {}",
+                self.killer_in_words()
+            );
+        }
         let successor = self.relay.as_mut().and_then(|relay| {
             // What it has said last may be who comes after it.
             relay.catch_up(None);
@@ -332,26 +347,36 @@ impl Supervisor<'_> {
                  process group; give it another stdin, or resume it in the foreground"
             ),
             Action::AskRest => self.leftovers.ask(self.command, self.own_group()),
+            Action::SayDelayed => info!(
+                "the command is asked in {}",
+                humantime::format_duration(self.settings.stop_delay)
+            ),
+            Action::SayWaiting => self.say_waiting(),
             Action::SayGraceOver => {
                 warn!(
                     "sending SIGKILL: {} is over",
                     grace_in_words(self.settings.grace)
                 );
-                self.leftovers.name(log::Level::Warn, "has not ended");
+                self.name(log::Level::Warn, "has not ended");
                 self.tell_manager("STATUS=The grace period is over, sending SIGKILL");
             }
-            Action::Kill(Scope::Everything) => self.leftovers.kill(self.command, self.own_group()),
-            Action::Kill(Scope::Command) => self.send(Signal::KILL),
+            Action::Kill(scope) => {
+                self.killing = true;
+                match scope {
+                    Scope::Everything => self.leftovers.kill(self.command, self.own_group()),
+                    Scope::Command => self.send(Signal::KILL),
+                }
+            }
             Action::Arm(mark, after) => self.marks.set(mark, after),
-            Action::SayLeft => self.leftovers.name(log::Level::Info, "is left to itself"),
+            Action::SayLeft => self.leftovers.list(log::Level::Info, "is left to itself"),
             Action::SayUnkillable => {
-                self.leftovers.name(
+                self.name(
                     log::Level::Warn,
-                    "does not end by SIGKILL (not ours to kill, or waiting in the kernel): left behind",
+                    "does not end by SIGKILL and is left behind",
                 );
             }
             Action::Exit(ending) => {
-                let killed = matches!(ending, status::Ending::Killed(..));
+                let killed = matches!(ending, Ending::Killed(..));
                 self.terminal.give_back(self.child.pid, killed);
                 return Err(self.status_rules.last_act(ending));
             }
@@ -369,8 +394,11 @@ impl Supervisor<'_> {
         let group = self
             .command
             .filter(|_| self.settings.forward_to == ForwardTo::Group);
+        if stop && let Some(command) = self.command {
+            self.leftovers.note_command(command, received.signal);
+        }
         if stop && let Some(group) = group {
-            self.leftovers.note_group(group);
+            self.leftovers.note_group(group, received.signal);
         }
         if received.signal == Signal::CONT {
             self.terminal.hand_over_again(self.child.pid);
@@ -382,6 +410,37 @@ impl Supervisor<'_> {
             // A member of the group may be stopped, whom nobody will ask again.
             self.send(Signal::CONT);
         }
+    }
+
+    /// Who may have sent a SIGKILL that we have not.
+    fn killer_in_words(&self) -> String {
+        match self.new_oom_kills() {
+            Some(0) => "someone else sent it, and not for want of memory".to_owned(),
+            Some(kills) => format!(
+                "the kernel did, for its control group ran out of memory (oom_kill rose by {kills})"
+            ),
+            None => "someone else sent it, or the kernel for want of memory".to_owned(),
+        }
+    }
+
+    /// How many processes of our control group were killed for want of memory
+    /// since the start.
+    fn new_oom_kills(&self) -> Option<u64> {
+        Some(cgroup::oom_kills()?.saturating_sub(self.oom_kills?))
+    }
+
+    fn say_waiting(&self) {
+        let when = match self.marks.until(Mark::GraceOver) {
+            Some(left) => format!("SIGKILL in {}", in_seconds(left)),
+            None => "there is no limit to the grace period".to_owned(),
+        };
+        warn!("still waiting for processes to end; {when}");
+        self.name(log::Level::Warn, "has not ended yet");
+    }
+
+    /// Names those that are to end and have not.
+    fn name(&self, level: log::Level, what: &str) {
+        self.leftovers.name(level, what, self.command);
     }
 
     /// The process group of the command, if it is not ours.
@@ -425,12 +484,23 @@ fn said(target: Target, signal: Signal, result: nix::Result<()>) {
 }
 
 fn sender(received: &Received) -> String {
+    let uid = received.uid;
     match received.pid {
         0 if received.is_from_kernel() => "the kernel (a key, a timer, a limit)".to_owned(),
         // Of a process that our PID namespace does not know.
-        0 => format!("outside the PID namespace (uid {})", received.uid),
-        pid => format!("pid {pid} (uid {})", received.uid),
+        0 if process::own_pid() == 1 => format!("outside the container (uid {uid})"),
+        0 => format!("outside the PID namespace (uid {uid})"),
+        pid => match procfs::stat(pid).filter(|_| procfs::is_ours(process::own_pid())) {
+            Some(stat) => format!("pid {pid} ({}, uid {uid})", stat.name()),
+            // It has ended already, as kill(1) has.
+            None => format!("pid {pid} (uid {uid})"),
+        },
     }
+}
+
+/// A time for people: in seconds, to a tenth.
+fn in_seconds(time: Duration) -> String {
+    format!("{:.1}s", time.as_secs_f64())
 }
 
 fn grace_in_words(grace: Grace) -> String {
@@ -462,6 +532,12 @@ impl Marks {
     fn until_next(&self) -> Option<Duration> {
         let (next, _) = self.0.iter().min()?;
         Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    /// How long until this one; `None` where it is not set.
+    fn until(&self, mark: Mark) -> Option<Duration> {
+        let (at, _) = self.0.iter().find(|(_, set)| *set == mark)?;
+        Some(at.saturating_duration_since(Instant::now()))
     }
 
     /// The first that is reached.

@@ -324,9 +324,12 @@ fn the_workers_of_a_hanging_program_save_and_it_alone_is_killed() {
 
 #[test]
 fn every_example_is_tested_and_says_how_to_run_it() {
+    // Those for a service manager are tested under one.
+    let of_a_service = |name: &String| name.starts_with("notifier.") || name.ends_with(".service");
     let mut files: Vec<String> = std::fs::read_dir(folder_of_examples())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !of_a_service(name))
         .collect();
     files.sort_unstable();
     assert_eq!(files, EXAMPLES, "the files and the list of them");

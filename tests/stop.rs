@@ -62,7 +62,7 @@ fn a_command_that_does_not_end_is_killed_at_the_deadline_and_not_before() {
             "{errors}"
         );
         assert!(
-            errors.contains("(fixture, state S) has not ended"),
+            errors.contains("(fixture) has not ended: it has taken SIGTERM"),
             "{errors}"
         );
     }
@@ -248,7 +248,7 @@ fn the_deadline_belongs_to_everything_not_to_the_command() {
 }
 
 #[test]
-fn those_that_have_ended_are_not_named() {
+fn those_that_have_ended_are_named_last() {
     // A dozen that nobody reaps, and the one that is in the way.
     let fixture = fixture();
     let mut command = [fixture.as_str(), "with-zombie", "0"].repeat(12);
@@ -258,11 +258,20 @@ fn those_that_have_ended_are_not_named() {
     run.signal(libc::SIGTERM);
     assert_eq!(run.wait(), Ended::signal(libc::SIGKILL));
     let errors = run.errors();
-    assert_eq!(errors.matches("has not ended").count(), 1, "{errors}");
+    assert_eq!(errors.matches("has not ended:").count(), 1, "{errors}");
+    // The one that is in the way comes first, and there is room for the rest.
+    let (_, list) = errors.split_once("is over\n").unwrap();
+    let lines: Vec<&str> = list.lines().collect();
     assert!(
-        errors.contains("(fixture, state S) has not ended"),
+        lines[0].contains("(fixture) has not ended: it has taken SIGTERM"),
         "{errors}"
     );
+    assert!(
+        lines[1].contains(") has ended, and its parent pid "),
+        "{errors}"
+    );
+    assert_eq!(lines.len(), 11, "{errors}");
+    assert!(lines[10].ends_with("and 3 more"), "{errors}");
 }
 
 #[test]
@@ -701,4 +710,89 @@ fn a_pid_that_was_given_away_is_not_hit() {
         "the stranger did not get the pid: nothing was tested"
     );
     assert!(String::from_utf8_lossy(&output.stderr).contains("has not ended"));
+}
+
+/// A command that prints what it is sent and ends on TERM, with a stop delay.
+fn delayed(home: Home, options: &str) -> Run {
+    let mut run = start(home)
+        .options(options)
+        .fixture(&["print-signals", "15"]);
+    run.ready();
+    run
+}
+
+#[test]
+fn a_stop_delay_holds_the_request_back_and_nothing_else() {
+    for home in homes() {
+        let mut run = delayed(home, "-t 20s --stop-delay 300ms -v");
+        let asked = Instant::now();
+        run.signal(libc::SIGTERM);
+        run.wait_for_error("the command is asked in 300ms");
+        run.signal(libc::SIGHUP);
+        assert!(run.line().starts_with("1 "), "{home:?}");
+        assert!(run.line().starts_with("15 "), "{home:?}");
+        assert!(asked.elapsed() >= Duration::from_millis(300), "{home:?}");
+        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+    }
+}
+
+#[test]
+fn a_second_stop_request_cuts_the_delay_short() {
+    for home in homes() {
+        // Long, for it is not to be waited for.
+        let options = "-t 1000s --stop-delay 900s -v";
+        let mut run = delayed(home, options);
+        run.signal(libc::SIGTERM);
+        run.wait_for_error("the command is asked in 15m");
+        run.signal(libc::SIGTERM);
+        assert!(run.line().starts_with("15 "), "{home:?}");
+        assert_eq!(run.next_line(), None, "{home:?}: one of two that are equal");
+        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+
+        // Of two that differ it hears both, the first one first.
+        let mut run = delayed(home, options);
+        run.signal(libc::SIGINT);
+        run.wait_for_error("the command is asked in 15m");
+        run.signal(libc::SIGTERM);
+        assert!(run.line().starts_with("2 "), "{home:?}");
+        assert!(run.line().starts_with("15 "), "{home:?}");
+        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+    }
+}
+
+#[test]
+fn the_commands_end_cuts_the_delay_short() {
+    for home in homes() {
+        let mut run = start(home).options("-t 1000s --stop-delay 900s -v").shell(
+            "(trap 'echo asked; exit 0' TERM; echo ready $$; while :; do sleep 0.02; done) &
+                 trap 'exit 4' HUP; echo ready $$; while :; do sleep 0.02; done",
+        );
+        run.ready();
+        run.ready();
+        run.signal(libc::SIGTERM);
+        run.wait_for_error("the command is asked in 15m");
+        run.signal(libc::SIGHUP);
+        assert_eq!(run.line(), "asked", "{home:?}");
+        assert_eq!(run.wait(), Ended::code(4), "{home:?}");
+    }
+}
+
+#[test]
+fn a_stop_delay_is_a_part_of_the_grace_period() {
+    for home in homes() {
+        let mut run = start(home)
+            .options("-t 800ms --stop-delay 500ms")
+            .fixture(&["print-signals"]);
+        run.ready();
+        let asked = Instant::now();
+        run.signal(libc::SIGTERM);
+        assert!(
+            run.line().starts_with("15 "),
+            "it is asked before it is killed"
+        );
+        assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
+        let after = asked.elapsed();
+        assert!(after >= Duration::from_millis(800), "{home:?}: {after:?}");
+        assert!(run.errors().contains("grace period of 800ms is over"));
+    }
 }

@@ -66,6 +66,8 @@ fn stops() -> [Event; 4] {
     })
 }
 
+const DELAY: Duration = Duration::from_secs(4);
+
 fn rules(grace: Grace, leftovers: Leftovers, pid1: bool, job_control: bool) -> Rules {
     let mut stop_on = SignalSet::EMPTY;
     stop_on.insert(Signal::TERM);
@@ -74,6 +76,7 @@ fn rules(grace: Grace, leftovers: Leftovers, pid1: bool, job_control: bool) -> R
         stop_on,
         rewrite: vec![(Signal::TERM, Some(Signal::USR2)), (Signal::HUP, None)],
         grace,
+        delay: Duration::ZERO,
         leftovers,
         pid1,
         job_control,
@@ -97,6 +100,9 @@ struct World {
     round_open: bool,
     stop_requested: bool,
     command_asked: bool,
+    /// A stop request was received and not forwarded.
+    held: bool,
+    delay_over: bool,
     asked_while_alive: u32,
     asked_after: u32,
     grace_armed: u32,
@@ -118,6 +124,8 @@ impl World {
             round_open: false,
             stop_requested: false,
             command_asked: false,
+            held: false,
+            delay_over: false,
             asked_while_alive: 0,
             asked_after: 0,
             grace_armed: 0,
@@ -181,7 +189,15 @@ impl World {
             self.stops = self.stops.saturating_add(1);
         }
         let can_go_on = stopped_now && self.stops <= RESUMES;
-        if (asked_now && self.command_stopped || can_go_on) && self.command_alive && !self.killed {
+        let held = self.held && !self.command_asked;
+        assert!(
+            !(held && self.delay_over && self.command_alive),
+            "the delay is over and the command was not asked"
+        );
+        if (asked_now && !held && self.command_stopped || can_go_on)
+            && self.command_alive
+            && !self.killed
+        {
             assert!(
                 actions.contains(&Action::Resume),
                 "asked to stop and left stopped"
@@ -217,20 +233,41 @@ impl World {
             Event::Mark(mark) => {
                 self.armed.retain(|armed| *armed != mark);
                 self.grace_over |= mark == Mark::GraceOver;
+                self.delay_over |= mark == Mark::DelayOver;
             }
             Event::Signal(..) | Event::NotSuspended(_) => {}
         }
     }
 
-    /// Each signal leads to at most one forward, and none is lost.
-    fn check_forwards(&self, event: Event, actions: &[Action]) {
-        let forwards: Vec<Received> = actions
+    /// Each signal leads to at most one forward, and none is lost. A stop request
+    /// may be held for a while, and another lets it go.
+    fn check_forwards(&mut self, event: Event, actions: &[Action]) {
+        let mut forwards: Vec<Signal> = actions
             .iter()
             .filter_map(|action| match action {
-                Action::Forward { received, .. } => Some(*received),
+                Action::Forward { received, .. } => Some(received.signal),
                 _ => None,
             })
             .collect();
+        if actions.contains(&Action::SayDelayed) {
+            assert!(!self.rules.delay.is_zero(), "delayed without being told to");
+            assert!(!self.stop_requested, "only the first stop request is held");
+            assert_eq!(forwards, [], "held and forwarded");
+            self.held = true;
+            return;
+        }
+        // Here all stop requests are of one kind, and so the two become one.
+        let asks_again = matches!(event, Event::Signal(received, origin) if received.signal == Signal::TERM && origin.may_ask_to_stop());
+        if self.held && !self.command_asked && (asks_again || event == Event::Mark(Mark::DelayOver))
+        {
+            if self.command_alive {
+                assert_eq!(forwards, [Signal::USR2], "the held request was let go");
+            }
+            forwards.clear();
+            if asks_again {
+                return;
+            }
+        }
         match event {
             Event::Signal(received, origin) => {
                 assert!(forwards.len() <= 1, "a signal was forwarded twice");
@@ -241,16 +278,12 @@ impl World {
                 };
                 let expected = expected.filter(|_| origin.is_for_command());
                 if let Some(forwarded) = forwards.first() {
-                    assert_eq!(
-                        Some(forwarded.signal),
-                        expected,
-                        "forwarded after rewriting"
-                    );
+                    assert_eq!(Some(*forwarded), expected, "forwarded after rewriting");
                 } else if self.command_alive && !self.killed && !self.no_grace() {
                     assert_eq!(expected, None, "a signal was lost");
                 }
             }
-            _ => assert!(forwards.is_empty(), "a forward without a signal"),
+            _ => assert_eq!(forwards, [], "a forward without a signal"),
         }
     }
 
@@ -275,12 +308,16 @@ impl World {
                 );
                 self.stop_requested = true;
             }
+            Action::SayWaiting => {
+                assert_eq!(event, Event::Mark(Mark::SayWaiting));
+                assert!(!self.killed, "said after the killing");
+            }
             Action::Forward { stop, .. } => {
                 assert!(self.command_alive, "a reaped pid was signalled");
                 self.command_asked |= stop;
             }
-            // `observe` has looked at it.
-            Action::TakeOn(_) => {}
+            // Looked at with the event as a whole.
+            Action::TakeOn(_) | Action::SayDelayed => {}
             Action::Resume => assert!(self.command_alive, "a reaped pid was resumed"),
             Action::HandOver | Action::Suspend(_) | Action::SayStuck(_) => {
                 self.check_job_control(event, action);
@@ -323,16 +360,7 @@ impl World {
             Action::Arm(mark, after) => {
                 self.armed.retain(|armed| armed != mark);
                 self.armed.push(*mark);
-                match mark {
-                    Mark::AskRest => assert_eq!(*after, GRACE / 4 * 3),
-                    Mark::GraceOver => {
-                        assert_eq!(*after, GRACE);
-                        self.grace_armed += 1;
-                        assert_eq!(self.grace_armed, 1, "the grace period was restarted");
-                    }
-                    Mark::KillAgain => assert!(!after.is_zero(), "killing must not spin"),
-                    Mark::KillOver => assert_eq!(*after, Duration::from_secs(1)),
-                }
+                self.check_mark(*mark, *after);
             }
             Action::SayLeft => assert!(
                 self.rules.leftovers == Leftovers::Leave
@@ -356,6 +384,27 @@ impl World {
                 self.exited = true;
             }
         }
+    }
+
+    fn check_mark(&mut self, mark: Mark, after: Duration) {
+        let delay = self.rules.delay;
+        let left = GRACE.saturating_sub(delay);
+        match mark {
+            Mark::DelayOver => assert_eq!(after, delay),
+            Mark::SayWaiting => assert!(after >= delay && (self.no_end() || after < GRACE)),
+            Mark::AskRest => assert_eq!(after, delay + left / 4 * 3),
+            Mark::GraceOver => {
+                assert_eq!(after, GRACE);
+                self.grace_armed += 1;
+                assert_eq!(self.grace_armed, 1, "the grace period was restarted");
+            }
+            Mark::KillAgain => assert!(!after.is_zero(), "killing must not spin"),
+            Mark::KillOver => assert_eq!(after, Duration::from_secs(1)),
+        }
+    }
+
+    fn no_end(&self) -> bool {
+        self.rules.grace == Grace::Infinite
     }
 
     fn check_job_control(&mut self, event: Event, action: &Action) {
@@ -459,6 +508,15 @@ fn all_rules() -> Vec<Rules> {
             }
         }
     }
+    for grace in [Grace::For(GRACE), Grace::Infinite] {
+        for leftovers in [Leftovers::Auto, Leftovers::Leave] {
+            let rules = rules(grace, leftovers, false, true);
+            all.push(Rules {
+                delay: DELAY,
+                ..rules
+            });
+        }
+    }
     all
 }
 
@@ -485,6 +543,8 @@ fn nothing_is_done_after_the_end() {
             "{rules:?}"
         );
         let marks = [
+            Mark::DelayOver,
+            Mark::SayWaiting,
             Mark::AskRest,
             Mark::GraceOver,
             Mark::KillAgain,

@@ -1,0 +1,332 @@
+//! Why a process is still there after it was asked to stop: judged from what /proc
+//! says of it. Pure.
+
+use std::fmt;
+
+use crate::signal::{Signal, SignalSet};
+
+/// A process by its number and the name that it goes by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    /// Its process id.
+    pub(crate) pid: i32,
+    /// Its name, as it or whoever executed it chose it: not to be trusted.
+    pub(crate) name: String,
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pid {} ({})", self.pid, self.name)
+    }
+}
+
+/// What a process does with signals (proc(5), /proc/PID/status).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SignalSets {
+    /// Sent and not delivered.
+    pub(crate) pending: SignalSet,
+    /// Blocked by every thread.
+    pub(crate) blocked: SignalSet,
+    /// Ignored.
+    pub(crate) ignored: SignalSet,
+    /// Handled by a function of its own.
+    pub(crate) handled: SignalSet,
+}
+
+/// What is known of a process that is left.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    /// The letter that /proc/PID/stat has for its state.
+    pub(crate) state: u8,
+    /// Whether its control group is frozen.
+    pub(crate) frozen: bool,
+    /// Where in the kernel it sleeps, if that may be read.
+    pub(crate) place: Option<String>,
+    /// What it does with signals, if that may be read.
+    pub(crate) signals: Option<SignalSets>,
+    /// The signal that it was asked by, if it was asked.
+    pub(crate) asked_by: Option<Signal>,
+    /// Its parent, unless that is us.
+    pub(crate) parent: Option<Named>,
+    /// A child of its own that lives.
+    pub(crate) child: Option<Named>,
+    /// Whether it is PID 1 of a PID namespace below ours.
+    pub(crate) inner_init: bool,
+    /// Its own name.
+    pub(crate) name: String,
+    /// Whether everything has been asked that is to be.
+    pub(crate) all_asked: bool,
+}
+
+/// Why a process is still there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// It has ended. Its parent lives and has not waited for it.
+    NotReaped(Option<Named>),
+    /// Its control group is frozen.
+    Frozen,
+    /// It waits in the kernel, where signals do not reach it.
+    Uninterruptible(Option<String>),
+    /// It was stopped.
+    Stopped,
+    /// A debugger has stopped it.
+    Traced,
+    /// Nobody has asked it: its parent is to do that, or has not passed the
+    /// signal on.
+    NotAsked(Option<Named>),
+    /// It runs as another user, and we may not signal it.
+    NotAllowed,
+    /// It was started after everything was asked.
+    TooLate,
+    /// It ignores the signal.
+    Ignores(Signal),
+    /// It blocks the signal.
+    Blocks(Signal),
+    /// It is a shell that handles the signal when this child has ended.
+    WaitsFor(Signal, Named),
+    /// It handles the signal, and has not ended.
+    Handles(Signal),
+    /// It was sent the signal and has not been seen to take it.
+    NotDelivered(Signal),
+    /// It is PID 1 of a namespace inside, where a signal without a handler is
+    /// dropped.
+    InnerInit(Signal),
+    /// It has taken the signal without a handler (sigwait(3), signalfd(2)).
+    Taken(Signal),
+    /// /proc does not tell what it does with signals.
+    Unknown(Signal),
+}
+
+/// Programs that wait for what they run in the foreground before they act on a
+/// signal, and pass none on.
+const SHELLS: [&str; 9] = [
+    "sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "busybox",
+];
+
+fn is_shell(name: &str) -> bool {
+    SHELLS.contains(&name.trim_start_matches('-'))
+}
+
+impl Reason {
+    /// Judges by the facts, those first that no signal can change.
+    pub(crate) fn of(facts: Facts) -> Self {
+        match facts.state {
+            b'Z' | b'X' => return Self::NotReaped(facts.parent),
+            _ if facts.frozen => return Self::Frozen,
+            b'D' => return Self::Uninterruptible(facts.place),
+            b'T' => return Self::Stopped,
+            b't' => return Self::Traced,
+            _ => {}
+        }
+        let Some(signal) = facts.asked_by else {
+            return if facts.all_asked {
+                Self::TooLate
+            } else {
+                Self::NotAsked(facts.parent)
+            };
+        };
+        let Some(sets) = facts.signals else {
+            return Self::Unknown(signal);
+        };
+        if sets.ignored.contains(signal) {
+            Self::Ignores(signal)
+        } else if sets.blocked.contains(signal) && sets.pending.contains(signal) {
+            Self::Blocks(signal)
+        } else if sets.handled.contains(signal) {
+            match facts.child {
+                Some(child) if is_shell(&facts.name) => Self::WaitsFor(signal, child),
+                _ => Self::Handles(signal),
+            }
+        } else if sets.pending.contains(signal) {
+            Self::NotDelivered(signal)
+        } else if facts.inner_init && !sets.blocked.contains(signal) {
+            Self::InnerInit(signal)
+        } else {
+            Self::Taken(signal)
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotReaped(None) => f.write_str("has ended, and nobody has waited for it"),
+            Self::NotReaped(Some(parent)) => {
+                write!(f, "has ended, and its parent {parent} does not wait for it")
+            }
+            Self::Frozen => f.write_str("its control group is frozen; thaw it"),
+            Self::Uninterruptible(place) => {
+                f.write_str("it waits in the kernel, where no signal reaches it")?;
+                match place {
+                    Some(place) => write!(f, " (at {place})"),
+                    None => Ok(()),
+                }
+            }
+            Self::Stopped => f.write_str("it is stopped, and was stopped again if it was resumed"),
+            Self::Traced => f.write_str("a debugger has stopped it"),
+            Self::NotAsked(Some(parent)) if is_shell(&parent.name) => write!(
+                f,
+                "it was not asked yet, for its parent {parent} is a shell that passes no signal \
+                 on; exec the command in it, or use --process-group"
+            ),
+            Self::NotAsked(Some(parent)) => write!(
+                f,
+                "it was not asked yet; its parent {parent} is to stop it, or it is asked when the \
+                 command has ended"
+            ),
+            Self::NotAsked(None) => {
+                f.write_str("it was not asked yet; it is asked when the command has ended")
+            }
+            Self::NotAllowed => {
+                f.write_str("it runs as another user; give supervise that user or CAP_KILL")
+            }
+            Self::TooLate => f.write_str("it was started after everything was asked"),
+            Self::Ignores(signal) => write!(f, "it ignores {signal}"),
+            Self::Blocks(signal) => write!(f, "it blocks {signal}"),
+            Self::WaitsFor(signal, child) => write!(
+                f,
+                "it is a shell that handles {signal} only when {child} has ended, and passes no \
+                 signal on to that; exec the command in it, or use --process-group"
+            ),
+            Self::Handles(signal) => write!(f, "it handles {signal} and has not ended"),
+            Self::NotDelivered(signal) => write!(f, "{signal} has not been delivered to it"),
+            Self::InnerInit(signal) => write!(
+                f,
+                "it is PID 1 of a PID namespace of its own and does not handle {signal}, which is \
+                 then dropped"
+            ),
+            Self::Taken(signal) => write!(f, "it has taken {signal} and has not ended"),
+            Self::Unknown(signal) => write!(f, "it was sent {signal}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(signal: Signal) -> SignalSet {
+        let mut set = SignalSet::EMPTY;
+        set.insert(signal);
+        set
+    }
+
+    fn named(pid: i32, name: &str) -> Named {
+        Named {
+            pid,
+            name: name.to_owned(),
+        }
+    }
+
+    fn asked() -> Facts {
+        Facts {
+            state: b'S',
+            frozen: false,
+            place: None,
+            signals: Some(SignalSets::default()),
+            asked_by: Some(Signal::TERM),
+            parent: None,
+            child: None,
+            inner_init: false,
+            name: "worker".to_owned(),
+            all_asked: false,
+        }
+    }
+
+    #[test]
+    fn each_reason_is_told_from_the_others() {
+        let sets = |change: fn(&mut SignalSets)| {
+            let mut sets = SignalSets::default();
+            change(&mut sets);
+            Some(sets)
+        };
+        let ignored = sets(|sets| sets.ignored = set(Signal::TERM));
+        let blocked = sets(|sets| {
+            sets.blocked = set(Signal::TERM);
+            sets.pending = set(Signal::TERM);
+        });
+        let handled = sets(|sets| sets.handled = set(Signal::TERM));
+        let pending = sets(|sets| sets.pending = set(Signal::TERM));
+        let others = sets(|sets| sets.ignored = set(Signal::HUP));
+        let waited_for = sets(|sets| sets.blocked = set(Signal::TERM));
+        let with = |change: &dyn Fn(&mut Facts)| {
+            let mut facts = asked();
+            change(&mut facts);
+            Reason::of(facts)
+        };
+        let app = || Some(named(8, "app"));
+        assert_eq!(
+            with(&|f| f.signals = ignored),
+            Reason::Ignores(Signal::TERM)
+        );
+        assert_eq!(with(&|f| f.signals = blocked), Reason::Blocks(Signal::TERM));
+        assert_eq!(
+            with(&|f| f.signals = handled),
+            Reason::Handles(Signal::TERM)
+        );
+        assert_eq!(
+            with(&|f| f.signals = pending),
+            Reason::NotDelivered(Signal::TERM)
+        );
+        for sets in [others, waited_for] {
+            assert_eq!(with(&|f| f.signals = sets), Reason::Taken(Signal::TERM));
+        }
+        assert_eq!(with(&|f| f.signals = None), Reason::Unknown(Signal::TERM));
+        assert_eq!(
+            with(&|f| f.inner_init = true),
+            Reason::InnerInit(Signal::TERM)
+        );
+        let with_child = |name: &str| {
+            with(&|f| {
+                f.signals = handled;
+                f.child = app();
+                name.clone_into(&mut f.name);
+            })
+        };
+        assert_eq!(with_child("server"), Reason::Handles(Signal::TERM));
+        let waits = Reason::WaitsFor(Signal::TERM, named(8, "app"));
+        assert_eq!(with_child("-bash"), waits);
+        let not_asked = with(&|f| {
+            f.asked_by = None;
+            f.parent = app();
+        });
+        assert_eq!(not_asked, Reason::NotAsked(app()));
+        let too_late = with(&|f| {
+            f.asked_by = None;
+            f.all_asked = true;
+        });
+        assert_eq!(too_late, Reason::TooLate);
+        // What no signal can change comes first.
+        let in_state = |state, frozen| {
+            with(&|f| {
+                f.state = state;
+                f.frozen = frozen;
+                f.signals = ignored;
+                f.parent = app();
+                f.place = Some("nfs_wait".to_owned());
+            })
+        };
+        assert_eq!(in_state(b'Z', false), Reason::NotReaped(app()));
+        assert_eq!(in_state(b'T', false), Reason::Stopped);
+        assert_eq!(in_state(b't', false), Reason::Traced);
+        let place = Some("nfs_wait".to_owned());
+        assert_eq!(in_state(b'D', false), Reason::Uninterruptible(place));
+        assert_eq!(in_state(b'D', true), Reason::Frozen);
+        assert_eq!(in_state(b'S', true), Reason::Frozen);
+    }
+
+    #[test]
+    fn a_shell_in_between_gets_advice() {
+        let waits = Reason::WaitsFor(Signal::TERM, named(8, "app"));
+        let not_asked = Reason::NotAsked(Some(named(7, "sh")));
+        for reason in [waits, not_asked] {
+            let text = reason.to_string();
+            assert!(
+                text.contains("exec") && text.contains("--process-group"),
+                "{text}"
+            );
+        }
+        let text = Reason::NotAsked(Some(named(7, "gunicorn"))).to_string();
+        assert!(!text.contains("exec"), "{text}");
+    }
+}

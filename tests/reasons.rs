@@ -1,0 +1,416 @@
+//! What the log says of a process that has not ended, each reason provoked; who
+//! asked; and who killed the command if it was not supervise.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop at the first surprise"
+)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::*;
+
+/// How long before the deadline those that are left are named for the first time:
+/// half of this.
+const GRACE: &str = "-t 600ms";
+
+/// Asks for a stop, and returns what the log says when the time is half over, and
+/// when it is over.
+#[track_caller]
+fn stop(run: &mut Run) -> (String, String) {
+    run.signal(libc::SIGTERM);
+    run.wait();
+    let errors = run.errors();
+    let (first, second) = errors
+        .split_once("supervise: sending SIGKILL: ")
+        .unwrap_or_else(|| panic!("no SIGKILL in {errors}"));
+    let header = "supervise: still waiting for processes to end; SIGKILL in 0.";
+    assert!(first.contains(header), "{errors}");
+    (first.to_owned(), second.to_owned())
+}
+
+/// A line of this process with this reason.
+#[track_caller]
+fn assert_says(log: &str, pid: i32, reason: &str) {
+    let of_pid = format!("supervise: pid {pid} (");
+    let said = log.lines().find(|line| line.starts_with(&of_pid));
+    assert!(
+        said.is_some_and(|line| line.contains(reason)),
+        "{pid}: {reason}\n{log}"
+    );
+}
+
+/// The command itself has this reason, first and last.
+#[track_caller]
+fn command_says(mut run: Run, reason: &str) {
+    let pid = run.ready();
+    let (first, last) = stop(&mut run);
+    assert_says(&first, pid, &format!("has not ended yet: {reason}"));
+    assert_says(&last, pid, &format!("has not ended: {reason}"));
+}
+
+#[test]
+fn one_that_ignores_the_signal() {
+    for home in homes() {
+        let run = start(home)
+            .options(GRACE)
+            .shell("trap '' TERM; echo ready $$; while :; do sleep 0.05; done");
+        command_says(run, "it ignores SIGTERM");
+    }
+}
+
+#[test]
+fn the_signal_is_the_one_that_was_sent() {
+    let run = start(Home::Plain)
+        .options(GRACE)
+        .options("-r TERM:USR1")
+        .shell("trap '' USR1; echo ready $$; while :; do sleep 0.05; done");
+    command_says(run, "it ignores SIGUSR1");
+}
+
+#[test]
+fn one_that_blocks_it() {
+    for home in homes() {
+        let script = "echo ready $$; exec sleep 1017";
+        let run = start(home)
+            .options(GRACE)
+            .fixture(&["blocked", "15", "sh", "-c", script]);
+        command_says(run, "it blocks SIGTERM");
+    }
+}
+
+#[test]
+fn one_that_hangs_in_its_handler() {
+    for home in homes() {
+        let mut run = start(home).options(GRACE).shell(
+            "trap 'while :; do sleep 0.05; done' TERM; echo ready $$; while :; do sleep 0.05; done",
+        );
+        let pid = run.ready();
+        let (_, last) = stop(&mut run);
+        // It may be running sleep just then, and be taken for one that waits.
+        let line = last
+            .lines()
+            .find(|line| line.contains(&format!("pid {pid} (sh)")));
+        assert!(line.unwrap().contains("SIGTERM"), "{last}");
+    }
+}
+
+#[test]
+fn one_that_handles_it_and_goes_on() {
+    let run = start(Home::Plain).options(GRACE).run(&[
+        "python3",
+        "-c",
+        "import os, signal, time
+signal.signal(signal.SIGTERM, lambda *_: None)
+print('ready', os.getpid(), flush=True)
+while True: time.sleep(60)",
+    ]);
+    command_says(run, "it handles SIGTERM and has not ended");
+}
+
+#[test]
+fn one_that_takes_it_without_a_handler() {
+    let run = start(Home::Plain)
+        .options(GRACE)
+        .fixture(&["print-signals"]);
+    command_says(run, "it has taken SIGTERM and has not ended");
+}
+
+#[test]
+fn a_leftover_that_stops_itself() {
+    for home in homes() {
+        let mut run = start(home).options(GRACE).shell(
+            "sh -c 'trap \"while :; do kill -STOP \\$\\$; done\" TERM; echo ready $$; while :; do sleep 0.02; done' &
+             trap 'exit 0' TERM; echo ready 0; while :; do sleep 0.02; done",
+        );
+        let pid = [run.ready(), run.ready()].into_iter().max().unwrap();
+        let (_, last) = stop(&mut run);
+        assert_says(&last, pid, "it is stopped");
+    }
+}
+
+#[test]
+fn one_that_waits_in_the_kernel() {
+    let run =
+        start(Home::Plain)
+            .options(GRACE)
+            .fixture(&["ignored", "15", &fixture(), "in-kernel"]);
+    command_says(run, "it waits in the kernel, where no signal reaches it");
+}
+
+#[test]
+fn one_that_a_debugger_has_stopped() {
+    let mut run =
+        start(Home::Plain)
+            .options(GRACE)
+            .fixture(&["ignored", "15", &fixture(), "traced"]);
+    run.ready();
+    let traced = children_of(run.command())[0];
+    let (_, last) = stop(&mut run);
+    assert_says(&last, traced, "a debugger has stopped it");
+}
+
+#[test]
+fn a_zombie_and_the_parent_that_leaves_it() {
+    for home in homes() {
+        let mut run = start(home).options(GRACE).fixture(&[
+            "with-zombie",
+            "0",
+            "sh",
+            "-c",
+            "trap '' TERM; echo ready $$; while read -r _ < /dev/null || :; do :; done",
+        ]);
+        let pid = run.ready();
+        let (_, last) = stop(&mut run);
+        let expected = format!("has ended, and its parent pid {pid} (sh) does not wait for it");
+        assert!(last.contains(&expected), "{last}");
+    }
+}
+
+#[test]
+fn a_shell_that_waits_and_passes_nothing_on() {
+    for home in homes() {
+        let mut run = start(home)
+            .options(GRACE)
+            .shell("trap 'exit 0' TERM; echo ready $$; sh -c 'echo ready $$; sleep 1018; :'; :");
+        let (shell, inner) = (run.ready(), run.ready());
+        run.signal(libc::SIGTERM);
+        // The rest is asked in time, and all end by themselves.
+        assert_eq!(run.wait(), Ended::code(0));
+        let errors = run.errors();
+        assert_says(
+            &errors,
+            shell,
+            &format!("it is a shell that handles SIGTERM only when pid {inner} (sh) has ended"),
+        );
+        let parent = format!("its parent pid {shell} (sh) is a shell that passes no signal on");
+        assert_says(
+            &errors,
+            inner,
+            &format!("it was not asked yet, for {parent}"),
+        );
+        assert!(errors.contains("exec the command in it, or use --process-group"));
+    }
+}
+
+#[test]
+fn a_worker_whose_parent_is_to_stop_it() {
+    let mut run = start(Home::Plain).options(GRACE).run(&[
+        "python3",
+        "-c",
+        "import os, signal, subprocess, time
+worker = subprocess.Popen(['sleep', '1019'])
+signal.signal(signal.SIGTERM, lambda *_: None)
+print('ready', worker.pid, flush=True)
+while True: time.sleep(60)",
+    ]);
+    let worker = run.ready();
+    let (first, _) = stop(&mut run);
+    assert_says(&first, worker, "it was not asked yet; its parent pid ");
+}
+
+#[test]
+fn one_that_was_started_too_late() {
+    for home in homes() {
+        let mut run = start(home).options(GRACE).shell(
+            "setsid sh -c 'trap \"setsid sleep 1020 & echo ready \\$!; exit 0\" TERM; echo ready 1
+             while :; do sleep 0.02; done' &
+         trap 'exit 0' TERM; echo ready 0; while :; do sleep 0.02; done",
+        );
+        run.ready();
+        run.ready();
+        let (_, last) = stop(&mut run);
+        let late = run.ready();
+        assert_says(&last, late, "it was started after everything was asked");
+    }
+}
+
+#[test]
+fn pid_1_of_a_namespace_inside() {
+    if !is_root() {
+        skipped("a PID namespace needs root");
+        return;
+    }
+    let mut run = start(Home::Plain).options(GRACE).shell(
+        "unshare --pid --fork sh -c 'echo ready $$; exec sleep 1021' &
+         trap 'exit 0' TERM; echo ready 0; while :; do sleep 0.02; done",
+    );
+    run.ready();
+    run.ready();
+    let (first, _) = stop(&mut run);
+    assert!(
+        first.contains("(sleep) has not ended yet: it is PID 1 of a PID namespace of its own"),
+        "{first}"
+    );
+}
+
+/// A control group that is removed with the value, when whatever was in it ends.
+struct ControlGroup(PathBuf);
+
+impl ControlGroup {
+    /// A group of version 1 with this controller, or one of version 2 with this
+    /// file.
+    fn new(controller: &str, file: &str) -> Option<Self> {
+        let name = format!("supervise-test-{}-{controller}", std::process::id());
+        let mounts = [
+            format!("/sys/fs/cgroup/{controller}"),
+            "/sys/fs/cgroup".to_owned(),
+            "/sys/fs/cgroup/unified".to_owned(),
+        ];
+        for mount in mounts {
+            let group = Self(Path::new(&mount).join(&name));
+            if std::fs::create_dir(&group.0).is_err() {
+                continue;
+            }
+            let has_file = [file, "memory.limit_in_bytes", "freezer.state"]
+                .iter()
+                .any(|file| group.0.join(file).exists());
+            if has_file {
+                return Some(group);
+            }
+        }
+        skipped(&format!(
+            "no control group for {controller} can be made here"
+        ));
+        None
+    }
+
+    fn set(&self, files: &[(&str, &str)]) {
+        let (file, value) = files
+            .iter()
+            .find(|(file, _)| self.0.join(file).exists())
+            .unwrap();
+        std::fs::write(self.0.join(file), value).unwrap();
+    }
+
+    fn freeze(&self, frozen: bool) {
+        let (old, new) = if frozen {
+            ("FROZEN", "1")
+        } else {
+            ("THAWED", "0")
+        };
+        self.set(&[("freezer.state", old), ("cgroup.freeze", new)]);
+    }
+}
+
+impl Drop for ControlGroup {
+    fn drop(&mut self) {
+        if self.0.exists() {
+            eventually("the control group is empty", || {
+                std::fs::remove_dir(&self.0).is_ok()
+            });
+        }
+    }
+}
+
+#[test]
+fn one_whose_control_group_is_frozen() {
+    if !is_root() {
+        skipped("a control group needs root");
+        return;
+    }
+    let Some(group) = ControlGroup::new("freezer", "cgroup.freeze") else {
+        return;
+    };
+    let procs = group.0.join("cgroup.procs").display().to_string();
+    let mut run = start(Home::Plain).options(GRACE).shell(&format!(
+        "sh -c 'echo $$ > {procs}; echo ready $$; exec sleep 1022' &
+         trap 'exit 0' TERM; echo ready 0; while :; do sleep 0.02; done"
+    ));
+    let pid = [run.ready(), run.ready()].into_iter().max().unwrap();
+    group.freeze(true);
+    run.signal(libc::SIGTERM);
+    run.wait_for_error("sending SIGKILL");
+    run.wait_for_error("its control group is frozen; thaw it");
+    group.freeze(false);
+    run.wait();
+    assert_says(&run.errors(), pid, "its control group is frozen; thaw it");
+}
+
+#[test]
+fn death_for_want_of_memory_is_told_from_a_stranger() {
+    let mut run = start(Home::Plain).shell("echo ready $$; kill -KILL $$");
+    let pid = run.ready();
+    run.wait();
+    let expected = format!("the command (pid {pid}) was killed by SIGKILL, and not by supervise: ");
+    assert!(run.errors().contains(&expected), "{}", run.errors());
+    assert!(
+        run.errors().contains("someone else sent it"),
+        "{}",
+        run.errors()
+    );
+    if !is_root() {
+        skipped("a control group needs root");
+        return;
+    }
+    let Some(group) = ControlGroup::new("memory", "memory.max") else {
+        return;
+    };
+    group.set(&[("memory.limit_in_bytes", "20M"), ("memory.max", "20M")]);
+    let enter = format!("echo $$ > {}/cgroup.procs; exec \"$@\"", group.0.display());
+    // The second one is as before, though the count is not 0 any more.
+    for (word, expected) in [
+        ("eat-memory", "ran out of memory (oom_kill rose by 1)"),
+        ("die", "someone else sent it, and not for want of memory"),
+    ] {
+        let mut words = vec![word];
+        if word == "die" {
+            words.push("9");
+        }
+        let mut run = start(Home::Plain)
+            .through(&["sh", "-c", &enter, "sh"])
+            .fixture(&words);
+        assert_eq!(run.wait(), Ended::signal(libc::SIGKILL));
+        assert!(run.errors().contains(expected), "{}", run.errors());
+    }
+}
+
+#[test]
+fn who_asked_is_named() {
+    let own = std::fs::read_to_string("/proc/self/comm").unwrap();
+    for home in homes() {
+        let mut run = start(home)
+            .options("-v")
+            .shell("echo ready $$; exec sleep 1023");
+        run.ready();
+        run.signal(libc::SIGTERM);
+        run.wait();
+        let expected = match home {
+            Home::Plain => {
+                let uid = nix::unistd::getuid();
+                format!(
+                    "SIGTERM from pid {} ({}, uid {uid})",
+                    std::process::id(),
+                    own.trim()
+                )
+            }
+            _ => "SIGTERM from outside the container (uid ".to_owned(),
+        };
+        assert!(
+            run.errors().contains(&expected),
+            "{expected}\n{}",
+            run.errors()
+        );
+    }
+}
+
+#[test]
+fn a_graceful_stop_is_silent() {
+    for home in homes() {
+        let mut run = start(home).shell(
+            "(trap 'exit 0' TERM; echo ready $$; while :; do sleep 0.02; done) &
+             trap 'exit 0' TERM; echo ready $$; while :; do sleep 0.02; done",
+        );
+        run.ready();
+        run.ready();
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.wait(), Ended::code(0));
+        // The shell may say that somebody has ended its sleep.
+        assert!(!run.errors().contains("supervise"), "{}", run.errors());
+    }
+}
