@@ -2,13 +2,13 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::lifecycle::{Grace, Leftovers};
-use crate::settings::{self, ForwardTo, Settings};
+use crate::settings::{self, ForwardTo, LogFormat, Settings};
 use crate::signal::{Signal, SignalSet};
 
 /// What the name of every environment variable starts with; the rest is the
@@ -86,6 +86,8 @@ fn command_line() -> Command {
         .args(status_options())
         .next_help_heading("Service manager")
         .args(manager_options())
+        .next_help_heading("Reports")
+        .args(report_options())
         .next_help_heading("Logging")
         .args(logging_options())
         .next_help_heading("Help")
@@ -162,8 +164,26 @@ fn manager_options() -> [Arg; 1] {
     )]
 }
 
-fn logging_options() -> [Arg; 3] {
+fn report_options() -> [Arg; 2] {
     [
+        option("report", "FILE").help(
+            "Write what happened to FILE when all is over, as JSON\n\
+             [env: SUPERVISE_REPORT]",
+        ),
+        option("rehearse", "AFTER").help(
+            "Ask COMMAND to stop after AFTER (a DURATION, or ready: when it notifies\n\
+             READY=1) and judge how it does: exit with 0 if it stopped gracefully, with\n\
+             1 otherwise [env: SUPERVISE_REHEARSE]",
+        ),
+    ]
+}
+
+fn logging_options() -> [Arg; 4] {
+    [
+        option("log-format", "FORMAT").help(
+            "text, or json: one object a line [default: text]\n\
+             [env: SUPERVISE_LOG_FORMAT]",
+        ),
         Arg::new("verbose")
             .long("verbose")
             .action(ArgAction::Count)
@@ -322,6 +342,22 @@ impl Reader<'_> {
             remap.push(given.read(settings::parse_code)?);
         }
 
+        let notify_relay = !self.switch("no-notify-relay")?;
+        let rehearse = match self.one("rehearse")? {
+            Some(given) => Some(given.read(|text| settings::parse_rehearse(text, stop_on))?),
+            None => None,
+        };
+        if !notify_relay && rehearse.is_some_and(|rehearse| rehearse.after.is_none()) {
+            return Err(
+                "--rehearse ready needs the notifications that --no-notify-relay turns off"
+                    .to_owned(),
+            );
+        }
+        let log_format = match self.one("log-format")? {
+            Some(given) => given.read(settings::parse_log_format)?,
+            None => LogFormat::Text,
+        };
+
         let command = self.command()?;
         let hint = self.hint(&command);
         Ok(Settings {
@@ -335,11 +371,24 @@ impl Reader<'_> {
             parent_death,
             remap,
             reraise: !self.switch("no-reraise")?,
-            notify_relay: !self.switch("no-notify-relay")?,
+            notify_relay,
+            report: self.report(),
+            rehearse,
+            log_format,
             log: self.log()?,
             warn_on_reap: self.switch("warn-on-reap")?,
             hint,
         })
+    }
+
+    /// A path may be any bytes.
+    fn report(&self) -> Option<PathBuf> {
+        let typed = self.matches.get_many::<OsString>("report");
+        typed
+            .and_then(|mut values| values.next_back().cloned())
+            .or_else(|| (self.environment)(&variable_name("report")))
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from)
     }
 
     fn forward_to(&self) -> Result<ForwardTo, String> {

@@ -49,6 +49,8 @@ pub(crate) struct Leftovers {
     asked_blindly: Option<u64>,
     /// Whether all but the command were asked that were there.
     rest_asked: bool,
+    /// Whether somebody wants to know who was asked.
+    remember: bool,
 }
 
 /// A process that is left, and why.
@@ -73,7 +75,7 @@ enum Sent {
 
 impl Leftovers {
     /// Nobody has been asked yet.
-    pub(crate) fn new(pid1: bool) -> Self {
+    pub(crate) fn new(pid1: bool, remember: bool) -> Self {
         Self {
             pid1,
             own_pid: own_pid(),
@@ -82,6 +84,7 @@ impl Leftovers {
             command_asked: None,
             asked_blindly: None,
             rest_asked: false,
+            remember,
         }
     }
 
@@ -112,13 +115,19 @@ impl Leftovers {
     }
 
     /// Sends SIGTERM and SIGCONT to everything but `command`, if that runs, and
-    /// but those who were asked before.
-    pub(crate) fn ask(&mut self, command: Option<i32>, group: Option<i32>) {
+    /// but those who were asked before. Returns who was asked, if somebody wants to
+    /// know and /proc tells.
+    pub(crate) fn ask(&mut self, command: Option<i32>, group: Option<i32>) -> Vec<Named> {
         self.rest_asked = true;
         if self.pid1 && command.is_none() && self.asked.is_empty() && self.asked_blindly.is_none() {
+            let named = if self.remember {
+                self.all_named()
+            } else {
+                Vec::new()
+            };
             // One call reaches all of them at once, forking or not.
             self.ask_blindly(Target::Everyone);
-            return;
+            return named;
         }
         let Some(found) = self.find() else {
             if self.asked_blindly.is_none() {
@@ -132,9 +141,9 @@ impl Leftovers {
                     self.ask_blindly(target);
                 }
             }
-            return;
+            return Vec::new();
         };
-        let mut asked = 0;
+        let mut asked = Vec::new();
         for process in found {
             let identity = process.identity;
             if Some(identity.pid) == command || self.asked.contains_key(&identity) {
@@ -144,7 +153,7 @@ impl Leftovers {
             match self.signal(process, &[Signal::TERM, Signal::CONT]) {
                 Sent::Yes => {
                     self.asked.insert(identity, Signal::TERM);
-                    asked += 1;
+                    asked.push(identity.pid);
                 }
                 Sent::Refused => {
                     self.refused.insert(identity);
@@ -152,7 +161,20 @@ impl Leftovers {
                 Sent::Gone => {}
             }
         }
-        info!("asked what else is left to stop: {asked} processes");
+        info!("asked what else is left to stop: {} processes", asked.len());
+        if self.remember {
+            asked.into_iter().filter_map(named).collect()
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn all_named(&self) -> Vec<Named> {
+        let found = self.find().unwrap_or_default();
+        let alive = found
+            .iter()
+            .filter_map(|found| named_if_alive(found.identity.pid));
+        alive.collect()
     }
 
     /// Sends SIGKILL to everything that is left, `command` included if it runs.
@@ -187,25 +209,27 @@ impl Leftovers {
     }
 
     /// Names those that are left in the log, and what is the matter with each.
-    pub(crate) fn name(&self, level: log::Level, what: &str, command: Option<i32>) {
+    /// Returns them as far as /proc tells.
+    pub(crate) fn name(&self, what: &str, command: Option<i32>) -> Vec<Left> {
         let Some(left) = self.left(command) else {
-            log::log!(level, "some process {what}; /proc does not tell which");
-            return;
+            warn!("some process {what}; /proc does not tell which");
+            return Vec::new();
         };
         if left.is_empty() {
-            log::log!(level, "some process {what}; /proc does not show which");
+            warn!("some process {what}; /proc does not show which");
         }
         for Left { process, reason } in left.iter().take(NAMED) {
             match reason {
-                Reason::NotReaped(_) => log::log!(level, "{process} {reason}"),
-                reason => log::log!(level, "{process} {what}: {reason}"),
+                Reason::NotReaped(_) => warn!("{process} {reason}"),
+                reason => warn!("{process} {what}: {reason}"),
             }
         }
         if let Some(more) = left.len().checked_sub(NAMED)
             && more > 0
         {
-            log::log!(level, "and {more} more");
+            warn!("and {more} more");
         }
+        left
     }
 
     /// Lists those that run on in the log.
@@ -230,7 +254,7 @@ impl Leftovers {
     /// Those that are left and why: the command, the others, and last those that
     /// have ended and whose parents have not noticed. `None` where /proc does not
     /// tell.
-    pub(crate) fn left(&self, command: Option<i32>) -> Option<Vec<Left>> {
+    fn left(&self, command: Option<i32>) -> Option<Vec<Left>> {
         let mut left: Vec<(u8, Left)> = self
             .find()?
             .iter()

@@ -47,6 +47,15 @@ pub(crate) enum Grace {
     Infinite,
 }
 
+impl std::fmt::Display for Grace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::For(grace) => write!(f, "grace period of {}", humantime::format_duration(*grace)),
+            Self::Infinite => f.write_str("no limit to the grace period"),
+        }
+    }
+}
+
 /// What happens to other processes when the command has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Leftovers {

@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use env_filter::Filter;
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use nix::errno::Errno;
 
+use crate::settings::LogFormat;
 use crate::sys::stderr::write_now;
 
 /// No line is longer: a pipe takes this much in one piece or not at all
@@ -19,6 +21,9 @@ static DROPPED: AtomicU64 = AtomicU64::new(0);
 /// Whether the last line was cut off by a reader that took only part of it.
 static TORN: AtomicBool = AtomicBool::new(false);
 
+/// Whether lines are JSON objects.
+static JSON: AtomicBool = AtomicBool::new(false);
+
 struct Logger(Filter);
 
 impl Log for Logger {
@@ -28,7 +33,7 @@ impl Log for Logger {
 
     fn log(&self, record: &Record<'_>) {
         if self.0.matches(record) {
-            write(&record.args().to_string());
+            write_at(record.level(), &record.args().to_string());
         }
     }
 
@@ -36,7 +41,8 @@ impl Log for Logger {
 }
 
 /// Starts logging what `filter` lets through. To be called once.
-pub(crate) fn start(filter: Filter) {
+pub(crate) fn start(filter: Filter, format: LogFormat) {
+    JSON.store(format == LogFormat::Json, Ordering::Relaxed);
     let level: LevelFilter = filter.filter();
     // The logger lives as long as the program; the only error is that there
     // is one already.
@@ -55,20 +61,23 @@ pub(crate) fn finish() {
 /// Writes one line, whatever the level: what comes before logging is started
 /// and refuses to go on.
 pub(crate) fn write(message: &str) {
+    write_at(Level::Error, message);
+}
+
+fn write_at(level: Level, message: &str) {
     if DROPPED.load(Ordering::Relaxed) > 0 && !write_dropped() {
         DROPPED.fetch_add(1, Ordering::Relaxed);
         return;
     }
-    if !write_line(&line(message)) {
+    if !write_line(&line(level, message)) {
         DROPPED.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 fn write_dropped() -> bool {
     let dropped = DROPPED.load(Ordering::Relaxed);
-    let written = write_line(&line(&format!(
-        "{dropped} log lines lost: stderr did not take them"
-    )));
+    let message = format!("{dropped} log lines lost: stderr did not take them");
+    let written = write_line(&line(Level::Warn, &message));
     if written {
         DROPPED.fetch_sub(dropped, Ordering::Relaxed);
     }
@@ -95,8 +104,37 @@ fn write_line(line: &str) -> bool {
     }
 }
 
+fn line(level: Level, message: &str) -> String {
+    if JSON.load(Ordering::Relaxed) {
+        json(SystemTime::now(), level, message)
+    } else {
+        text(message)
+    }
+}
+
+/// The message as a JSON object, cut so that it fits.
+fn json(now: SystemTime, level: Level, message: &str) -> String {
+    let mut message = message.to_owned();
+    loop {
+        // By the library, so that whatever is in it stays one string.
+        let line = serde_json::json!({
+            "time": humantime::format_rfc3339_millis(now).to_string(),
+            "level": level.as_str().to_ascii_lowercase(),
+            "message": message,
+        })
+        .to_string()
+            + "\n";
+        if line.len() <= LONGEST {
+            return line;
+        }
+        // What is escaped takes up to six bytes.
+        let keep = message.chars().count() * 3 / 4;
+        message = message.chars().take(keep).chain("...".chars()).collect();
+    }
+}
+
 /// The message as one line that no name in it can break, colour or forge.
-fn line(message: &str) -> String {
+fn text(message: &str) -> String {
     let mut line = String::from("supervise: ");
     for character in message.chars() {
         if line.len() > LONGEST - 16 {
@@ -121,9 +159,24 @@ mod tests {
     #[test]
     fn control_characters_are_escaped() {
         assert_eq!(
-            line("a\nb\x1b[31m\u{9b}c"),
+            text("a\nb\x1b[31m\u{9b}c"),
             "supervise: a\\nb\\u{1b}[31m\\u{9b}c\n"
         );
+    }
+
+    #[test]
+    fn a_json_line_is_one_object_and_fits_a_pipe() {
+        let now = SystemTime::UNIX_EPOCH;
+        assert_eq!(
+            json(now, Level::Warn, "a\n\"b"),
+            "{\"level\":\"warn\",\"message\":\"a\\n\\\"b\",\"time\":\"1970-01-01T00:00:00.000Z\"}\n"
+        );
+        for message in ["x".repeat(10_000), "\x01".repeat(5_000)] {
+            let line = json(now, Level::Info, &message);
+            assert!(line.len() <= LONGEST, "{} bytes", line.len());
+            let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+            assert!(read["message"].as_str().unwrap().ends_with("..."));
+        }
     }
 
     #[test]
@@ -133,7 +186,7 @@ mod tests {
             "\u{1f980}".repeat(3_000),
             "\x01".repeat(5_000),
         ] {
-            let line = line(&message);
+            let line = text(&message);
             assert!(line.len() <= LONGEST, "{} bytes", line.len());
             assert!(line.ends_with("...\n"));
         }

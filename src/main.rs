@@ -18,6 +18,9 @@ mod logging;
 mod notify;
 mod procfs;
 mod reason;
+mod rehearsal;
+mod report;
+mod report_file;
 mod settings;
 mod signal;
 mod status;
@@ -72,7 +75,8 @@ fn run(arguments: &[OsString], inherited: Inherited) -> LastAct {
             return LastAct::Exit(status::FAILED);
         }
     };
-    logging::start(env_filter::Builder::new().parse(&settings.log).build());
+    let filter = env_filter::Builder::new().parse(&settings.log).build();
+    logging::start(filter, settings.log_format);
     let last_act = supervisor::run(&settings, inherited);
     logging::finish();
     last_act

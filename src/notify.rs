@@ -40,8 +40,8 @@ const LAST_BATCH: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Relay {
     own_pid: i32,
-    /// The service manager's address.
-    manager: UnixAddr,
+    /// The service manager's address, if there is one.
+    manager: Option<UnixAddr>,
     /// Connected to it once there was something to send.
     upstream: Option<OwnedFd>,
     /// Where messages come in.
@@ -59,6 +59,8 @@ pub(crate) struct Relay {
     user: Option<u32>,
     /// The process that a MAINPID line has named.
     main: Option<Identity>,
+    /// Whether the command has said that it is ready.
+    ready: bool,
     /// Whether a stranger's message, or one that failed, was complained of.
     complained: bool,
 }
@@ -71,16 +73,23 @@ struct Message {
 
 impl Relay {
     /// Opens the relay, before the command is started. `None` where there is
-    /// nobody to relay to: no `NOTIFY_SOCKET`, or one that is no Unix socket.
+    /// nobody to relay to, no `NOTIFY_SOCKET` or one that is no Unix socket, and
+    /// nobody wants to `listen` either.
     ///
     /// # Errors
     /// One line: what failed, and why.
-    pub(crate) fn open() -> Result<Option<Self>, String> {
-        let Some(manager) = std::env::var_os(VARIABLE).filter(|value| is_unix(value)) else {
+    pub(crate) fn open(listen: bool) -> Result<Option<Self>, String> {
+        let manager = std::env::var_os(VARIABLE).filter(|value| is_unix(value));
+        if manager.is_none() && !listen {
             return Ok(None);
-        };
+        }
         let fail = |what: &str, errno: Errno| format!("{what}: {}", errno.desc());
-        let manager = parse_address(manager.as_bytes()).map_err(|e| fail(VARIABLE, e))?;
+        let manager = match manager {
+            Some(address) => {
+                Some(parse_address(address.as_bytes()).map_err(|e| fail(VARIABLE, e))?)
+            }
+            None => None,
+        };
         let socket = datagram::receiver().map_err(|e| fail("socket", e))?;
         let socket = above_stdio(socket).ok_or("no descriptor left")?;
         let file = bind_in_a_folder(&socket);
@@ -99,6 +108,7 @@ impl Relay {
             unsent: VecDeque::new(),
             user: None,
             main: None,
+            ready: false,
             complained: false,
         }))
     }
@@ -169,6 +179,11 @@ impl Relay {
         self.send();
     }
 
+    /// Whether the command has said that it is ready.
+    pub(crate) fn ready(&self) -> bool {
+        self.ready
+    }
+
     /// The process that has been named as the main one, if it is a child of ours
     /// now that the command has ended. It is named once.
     pub(crate) fn successor(&mut self) -> Option<i32> {
@@ -215,6 +230,8 @@ impl Relay {
             return;
         }
         debug!("notification from pid {}", sender.pid);
+        let mut lines = datagram.bytes.split(|byte| *byte == b'\n');
+        self.ready |= lines.any(|line| line == b"READY=1");
         let (bytes, main) = without_main_pid(&datagram.bytes);
         if let Some(pid) = main {
             self.note_main(pid, command);
@@ -274,8 +291,7 @@ impl Relay {
                     // The next one is another attempt, on a new socket.
                     self.upstream = None;
                     self.complain(&format!(
-                        "cannot pass a notification on to {}: {}; it is lost",
-                        self.manager,
+                        "cannot pass a notification on to the service manager: {}; it is lost",
                         errno.desc()
                     ));
                 }
@@ -291,8 +307,12 @@ impl Relay {
                 result => return result,
             }
         }
+        let Some(manager) = &self.manager else {
+            // It was for us alone.
+            return Ok(());
+        };
         let upstream = datagram::sender()?;
-        connect(upstream.as_raw_fd(), &self.manager)?;
+        connect(upstream.as_raw_fd(), manager)?;
         let upstream = self.upstream.insert(upstream);
         datagram::send(upstream.as_fd(), &message.bytes, &message.descriptors)
     }
@@ -313,8 +333,7 @@ impl Drop for Relay {
         self.catch_up(None);
         if !self.unsent.is_empty() {
             warn!(
-                "notifications are lost, for {} does not take them: {}",
-                self.manager,
+                "notifications are lost, for the service manager does not take them: {}",
                 self.unsent.len()
             );
         }

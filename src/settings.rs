@@ -1,6 +1,7 @@
 //! What one run is to be like: plain values, checked. Pure.
 
 use std::ffi::CString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::lifecycle::{Grace, Leftovers};
@@ -31,12 +32,36 @@ pub(crate) struct Settings {
     pub(crate) reraise: bool,
     /// Whether notifications are passed on to the service manager.
     pub(crate) notify_relay: bool,
+    /// Where the report of the run goes.
+    pub(crate) report: Option<PathBuf>,
+    /// When to ask for a stop of our own accord, to see how that goes.
+    pub(crate) rehearse: Option<Rehearse>,
+    /// How log lines are written.
+    pub(crate) log_format: LogFormat,
     /// What is logged, as an `env_filter` directive.
     pub(crate) log: String,
     /// Whether each reaped orphan is worth a warning.
     pub(crate) warn_on_reap: bool,
     /// A word to add when the command is not found.
     pub(crate) hint: Option<String>,
+}
+
+/// When a rehearsal asks for a stop, and by what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rehearse {
+    /// So long after the start; `None`: when the command says that it is ready.
+    pub(crate) after: Option<Duration>,
+    /// By this signal.
+    pub(crate) signal: Signal,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// As text for people.
+    Text,
+    /// As one JSON object a line.
+    Json,
 }
 
 /// Whom signals are forwarded to.
@@ -160,6 +185,33 @@ pub(crate) fn default_stop_on() -> SignalSet {
     set.insert(Signal::TERM);
     set.insert(Signal::INT);
     set
+}
+
+/// Reads when to rehearse: `ready` or a duration; by SIGTERM if that is a stop
+/// request.
+pub(crate) fn parse_rehearse(text: &str, stop_on: SignalSet) -> Result<Rehearse, String> {
+    let after = match text {
+        "ready" => None,
+        text => Some(parse_duration(text, " or ready")?),
+    };
+    let signal = if stop_on.contains(Signal::TERM) {
+        Some(Signal::TERM)
+    } else {
+        stop_on.first()
+    };
+    match signal {
+        Some(signal) => Ok(Rehearse { after, signal }),
+        None => Err("no signal is a stop request; name one by --stop-on".to_owned()),
+    }
+}
+
+/// Reads `--log-format`.
+pub(crate) fn parse_log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("'{text}' is neither text nor json")),
+    }
 }
 
 /// Reads `--leftovers`.

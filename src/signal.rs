@@ -162,6 +162,12 @@ impl SignalSet {
         Self(self.0 | other.0)
     }
 
+    /// The signal of the lowest number, if there is one.
+    pub(crate) fn first(self) -> Option<Signal> {
+        let bit = i32::try_from(self.0.trailing_zeros()).ok()?;
+        Signal::from_number(bit + 1)
+    }
+
     /// Adds `signal`.
     pub(crate) fn insert(&mut self, signal: Signal) {
         self.0 |= Self::bit(signal);

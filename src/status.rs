@@ -49,6 +49,16 @@ pub(crate) enum LastAct {
     Die(Signal),
 }
 
+impl LastAct {
+    /// The exit status as a shell would show it.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Exit(code) => code,
+            Self::Die(signal) => Ending::Killed(signal, false).code(),
+        }
+    }
+}
+
 /// What is made of the command's end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StatusRules {

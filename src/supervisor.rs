@@ -7,10 +7,14 @@ use log::{debug, error, info, warn};
 use nix::errno::Errno;
 
 use crate::cgroup;
-use crate::leftovers::Leftovers;
-use crate::lifecycle::{Action, Event, Grace, Lifecycle, Mark, Rules, Scope};
+use crate::leftovers::{Left, Leftovers};
+use crate::lifecycle::{Action, Event, Lifecycle, Mark, Rules, Scope};
+use crate::logging;
 use crate::notify::Relay;
 use crate::procfs;
+use crate::rehearsal::{self, in_seconds};
+use crate::report::{Account, Sender, Stop};
+use crate::report_file::ReportFile;
 use crate::settings::{ForwardTo, Settings};
 use crate::signal::{Origin, Received, Signal};
 use crate::status::{self, Ending, LastAct, StatusRules};
@@ -26,6 +30,68 @@ const BATCH: usize = 64;
 
 /// Runs the command to its end and returns what is to be done last.
 pub(crate) fn run(settings: &Settings, inherited: Inherited) -> LastAct {
+    let file = match settings.report.as_deref().map(ReportFile::open).transpose() {
+        Ok(file) => file,
+        Err(why) => {
+            error!("{why}");
+            return LastAct::Exit(status::FAILED);
+        }
+    };
+    let mut account = Account::new(settings);
+    let started = Instant::now();
+    let last_act = match start(settings, inherited, file.as_ref(), &mut account, started) {
+        Ok(supervisor) => supervisor.run(),
+        Err(why) => {
+            error!("{why}");
+            account.error = Some(why);
+            LastAct::Exit(status::FAILED)
+        }
+    };
+    account.ran = started.elapsed();
+    conclude(settings, file.as_ref(), account, last_act)
+}
+
+/// Says what has happened, to those who want to know.
+fn conclude(
+    settings: &Settings,
+    file: Option<&ReportFile>,
+    mut account: Account,
+    last_act: LastAct,
+) -> LastAct {
+    if let Some(stop) = &account.stop {
+        let command = match account.ended_after_stop() {
+            Some(after) => format!("the command after {}", in_seconds(after)),
+            None => "the command has not ended".to_owned(),
+        };
+        let all = in_seconds(account.ran.saturating_sub(stop.after));
+        info!("stopped after {all}, {command}: {}", account.outcome());
+    }
+    let mut last_act = last_act;
+    if settings.rehearse.is_some() && account.error.is_none() {
+        let (lines, graceful) = rehearsal::verdict(&account);
+        for line in lines {
+            logging::write(&format!("rehearsal: {line}"));
+        }
+        last_act = LastAct::Exit(u8::from(!graceful));
+    }
+    account.exit_status = last_act.code();
+    if let Some((file, report)) = file.zip(account.report()) {
+        file.write(&report);
+    }
+    last_act
+}
+
+/// Starts the command.
+///
+/// # Errors
+/// One line: why there is none.
+fn start<'a>(
+    settings: &'a Settings,
+    inherited: Inherited,
+    file: Option<&ReportFile>,
+    account: &'a mut Account,
+    started: Instant,
+) -> Result<Supervisor<'a>, String> {
     let own_pid = process::own_pid();
     let pid1 = own_pid == 1;
     let parent = nix::unistd::getppid().as_raw();
@@ -35,27 +101,16 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> LastAct {
     } else {
         nix::sys::prctl::set_child_subreaper(true)
     };
-    if let Some(signal) = settings.parent_death
-        && let Err(errno) = process::die_with_parent(signal, parent)
-    {
-        error!(
-            "--parent-death-signal: cannot ask for {signal}: {}",
-            errno.desc()
-        );
-        return LastAct::Exit(status::FAILED);
+    if let Some(signal) = settings.parent_death {
+        process::die_with_parent(signal, parent).map_err(|errno| {
+            format!(
+                "--parent-death-signal: cannot ask for {signal}: {}",
+                errno.desc()
+            )
+        })?;
     }
 
-    let relay = if settings.notify_relay {
-        Relay::open().unwrap_or_else(|why| {
-            warn!(
-                "cannot relay notifications: {why}; the service manager must accept them from the \
-                 command itself (NotifyAccess=all)"
-            );
-            None
-        })
-    } else {
-        None
-    };
+    let relay = open_relay(settings)?;
     let terminal = Terminal::look(own_pid, settings.forward_to);
     let setup = Setup {
         inherited,
@@ -63,20 +118,19 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> LastAct {
         group: terminal.group(),
         notify_socket: relay.as_ref().map(Relay::address),
     };
-    let child = match spawn(&settings.command, setup) {
-        Ok(child) => child,
-        Err(errno) => {
-            error!(
-                "cannot start the command: fork: {}; {}",
-                errno.desc(),
-                fork_advice(errno)
-            );
-            return LastAct::Exit(status::FAILED);
-        }
-    };
+    let child = spawn(&settings.command, setup).map_err(|errno| {
+        format!(
+            "cannot start the command: fork: {}; {}",
+            errno.desc(),
+            fork_advice(errno)
+        )
+    })?;
+    account.pid = Some(child.pid);
     // The command has what it needs of these; from here on nothing may end us
     // but the end of the command and a stop.
-    descriptors::release_inherited(relay.as_ref().map(Relay::socket));
+    let relayed = relay.as_ref().map(Relay::socket);
+    let kept = file.map(ReportFile::descriptor).into_iter().chain(relayed);
+    descriptors::release_inherited(&kept.collect::<Vec<_>>());
     if let Err(errno) = subreaper {
         warn!(
             "cannot adopt orphans ({}): those that leave their parent are not stopped",
@@ -94,8 +148,14 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> LastAct {
         pid1,
         job_control: terminal.job_control(),
     };
-    Supervisor {
+    let mut marks = Marks::default();
+    if let Some(after) = settings.rehearse.and_then(|rehearse| rehearse.after) {
+        marks.set(Wake::Rehearse, after);
+    }
+    Ok(Supervisor {
         settings,
+        account,
+        started,
         terminal,
         relay,
         status_rules: StatusRules {
@@ -105,15 +165,36 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> LastAct {
         lifecycle: Lifecycle::new(rules),
         command: Some(child.pid),
         child,
-        leftovers: Leftovers::new(pid1),
+        leftovers: Leftovers::new(
+            pid1,
+            settings.report.is_some() || settings.rehearse.is_some(),
+        ),
         oom_kills: cgroup::oom_kills(),
-        killing: false,
-        marks: Marks::default(),
+        marks,
         // Children of before our time (`sh -c "a & exec supervise b"`) may have
         // ended when nobody was listening.
         reaping: true,
+    })
+}
+
+fn open_relay(settings: &Settings) -> Result<Option<Relay>, String> {
+    let listen = settings
+        .rehearse
+        .is_some_and(|rehearse| rehearse.after.is_none());
+    if !settings.notify_relay {
+        return Ok(None);
     }
-    .run()
+    match Relay::open(listen) {
+        Ok(relay) => Ok(relay),
+        Err(why) if listen => Err(format!("cannot hear when the command is ready: {why}")),
+        Err(why) => {
+            warn!(
+                "cannot relay notifications: {why}; the service manager must accept them from the \
+                 command itself (NotifyAccess=all)"
+            );
+            Ok(None)
+        }
+    }
 }
 
 fn fork_advice(errno: Errno) -> &'static str {
@@ -126,6 +207,8 @@ fn fork_advice(errno: Errno) -> &'static str {
 
 struct Supervisor<'a> {
     settings: &'a Settings,
+    account: &'a mut Account,
+    started: Instant,
     terminal: Terminal,
     relay: Option<Relay>,
     status_rules: StatusRules,
@@ -137,8 +220,6 @@ struct Supervisor<'a> {
     leftovers: Leftovers,
     /// What the count of processes killed for want of memory was at the start.
     oom_kills: Option<u64>,
-    /// Whether we have sent SIGKILL.
-    killing: bool,
     marks: Marks,
     /// Whether a SIGCHLD has come and not every child that ended is reaped.
     reaping: bool,
@@ -146,12 +227,14 @@ struct Supervisor<'a> {
 
 impl Supervisor<'_> {
     fn run(mut self) -> LastAct {
-        loop {
+        let last_act = loop {
             match self.turn() {
                 Ok(()) => {}
-                Err(last_act) => return last_act,
+                Err(last_act) => break last_act,
             }
-        }
+        };
+        self.account.oom_kills = self.new_oom_kills();
+        last_act
     }
 
     /// One turn of the loop; `Err` is the end of it.
@@ -193,9 +276,34 @@ impl Supervisor<'_> {
                 return Ok(());
             }
             self.marks.clear(mark);
-            self.feed(Event::Mark(mark))?;
+            match mark {
+                Wake::Mark(mark) => self.feed(Event::Mark(mark))?,
+                Wake::Rehearse => self.rehearse()?,
+            }
+        }
+        if self.relay.as_ref().is_some_and(Relay::ready)
+            && self.settings.rehearse.is_some_and(|r| r.after.is_none())
+        {
+            self.rehearse()?;
         }
         Ok(())
+    }
+
+    /// Asks for a stop of our own accord, unless somebody was quicker.
+    fn rehearse(&mut self) -> Result<(), LastAct> {
+        match self.settings.rehearse {
+            Some(rehearse) if self.account.stop.is_none() => {
+                let received = Received {
+                    signal: rehearse.signal,
+                    code: 0,
+                    pid: process::own_pid(),
+                    uid: nix::unistd::getuid().as_raw(),
+                    value: 0,
+                };
+                self.feed(Event::Signal(received, Origin::ForUs))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Relays notifications until a signal has come or the time is over, and
@@ -224,6 +332,7 @@ impl Supervisor<'_> {
                     self.command_ended(pid, ending)?;
                 }
                 Waited::Ended(pid, ending) => {
+                    self.account.note_reaped(pid, ending);
                     if self.settings.warn_on_reap {
                         warn!("reaped orphan pid {pid}: {ending}");
                     } else {
@@ -272,10 +381,11 @@ impl Supervisor<'_> {
                 _ => String::new(),
             };
             error!("{}{hint}", failure.text);
+            self.account.error = Some(failure.text);
             return Err(LastAct::Exit(failure.status));
         }
         info!("the command (pid {pid}) has ended: {ending}");
-        if !self.killing && matches!(ending, Ending::Killed(Signal::KILL, _)) {
+        if !self.account.killing && matches!(ending, Ending::Killed(Signal::KILL, _)) {
             warn!(
                 "the command (pid {pid}) was killed by SIGKILL, and not by supervise: {}",
                 self.killer_in_words()
@@ -286,6 +396,9 @@ impl Supervisor<'_> {
             relay.catch_up(None);
             relay.successor()
         });
+        if successor.is_none() {
+            self.account.ended = Some((ending, self.started.elapsed()));
+        }
         self.feed(match successor {
             Some(to) => Event::CommandHandedOn { ending, to },
             None => Event::CommandEnded(ending),
@@ -319,12 +432,17 @@ impl Supervisor<'_> {
     fn perform(&mut self, action: Action) -> Result<(), LastAct> {
         match action {
             Action::SayStopping(received) => {
+                let sender = sender(&received);
                 info!(
-                    "{} from {}: stopping, {}",
-                    received.signal,
-                    sender(&received),
-                    grace_in_words(self.settings.grace)
+                    "{} from {sender}: stopping, {}",
+                    received.signal, self.settings.grace
                 );
+                self.account.asked_by = Some(received.signal);
+                self.account.stop = Some(Stop {
+                    signal: received.signal,
+                    sender,
+                    after: self.started.elapsed(),
+                });
                 self.tell_manager("STOPPING=1\nSTATUS=Stopping");
             }
             Action::TakeOn(pid) => {
@@ -346,34 +464,32 @@ impl Supervisor<'_> {
                 "the command is stopped by {signal}: it wants the terminal, which belongs to another \
                  process group; give it another stdin, or resume it in the foreground"
             ),
-            Action::AskRest => self.leftovers.ask(self.command, self.own_group()),
+            Action::AskRest => {
+                let asked = self.leftovers.ask(self.command, self.own_group());
+                self.account.note_asked(&asked);
+            }
             Action::SayDelayed => info!(
                 "the command is asked in {}",
                 humantime::format_duration(self.settings.stop_delay)
             ),
             Action::SayWaiting => self.say_waiting(),
             Action::SayGraceOver => {
-                warn!(
-                    "sending SIGKILL: {} is over",
-                    grace_in_words(self.settings.grace)
-                );
-                self.name(log::Level::Warn, "has not ended");
+                warn!("sending SIGKILL: {} is over", self.settings.grace);
+                let left = self.name("has not ended");
+                self.account.note_left(&left, self.command);
                 self.tell_manager("STATUS=The grace period is over, sending SIGKILL");
             }
             Action::Kill(scope) => {
-                self.killing = true;
+                self.account.killing = true;
                 match scope {
                     Scope::Everything => self.leftovers.kill(self.command, self.own_group()),
                     Scope::Command => self.send(Signal::KILL),
                 }
             }
-            Action::Arm(mark, after) => self.marks.set(mark, after),
+            Action::Arm(mark, after) => self.marks.set(Wake::Mark(mark), after),
             Action::SayLeft => self.leftovers.list(log::Level::Info, "is left to itself"),
             Action::SayUnkillable => {
-                self.name(
-                    log::Level::Warn,
-                    "does not end by SIGKILL and is left behind",
-                );
+                self.name("does not end by SIGKILL and is left behind");
             }
             Action::Exit(ending) => {
                 let killed = matches!(ending, Ending::Killed(..));
@@ -395,6 +511,7 @@ impl Supervisor<'_> {
             .command
             .filter(|_| self.settings.forward_to == ForwardTo::Group);
         if stop && let Some(command) = self.command {
+            self.account.asked_by = Some(received.signal);
             self.leftovers.note_command(command, received.signal);
         }
         if stop && let Some(group) = group {
@@ -430,17 +547,17 @@ impl Supervisor<'_> {
     }
 
     fn say_waiting(&self) {
-        let when = match self.marks.until(Mark::GraceOver) {
+        let when = match self.marks.until(Wake::Mark(Mark::GraceOver)) {
             Some(left) => format!("SIGKILL in {}", in_seconds(left)),
             None => "there is no limit to the grace period".to_owned(),
         };
         warn!("still waiting for processes to end; {when}");
-        self.name(log::Level::Warn, "has not ended yet");
+        self.name("has not ended yet");
     }
 
     /// Names those that are to end and have not.
-    fn name(&self, level: log::Level, what: &str) {
-        self.leftovers.name(level, what, self.command);
+    fn name(&self, what: &str) -> Vec<Left> {
+        self.leftovers.name(what, self.command)
     }
 
     /// The process group of the command, if it is not ours.
@@ -483,40 +600,37 @@ fn said(target: Target, signal: Signal, result: nix::Result<()>) {
     }
 }
 
-fn sender(received: &Received) -> String {
-    let uid = received.uid;
-    match received.pid {
-        0 if received.is_from_kernel() => "the kernel (a key, a timer, a limit)".to_owned(),
-        // Of a process that our PID namespace does not know.
-        0 if process::own_pid() == 1 => format!("outside the container (uid {uid})"),
-        0 => format!("outside the PID namespace (uid {uid})"),
-        pid => match procfs::stat(pid).filter(|_| procfs::is_ours(process::own_pid())) {
-            Some(stat) => format!("pid {pid} ({}, uid {uid})", stat.name()),
-            // It has ended already, as kill(1) has.
-            None => format!("pid {pid} (uid {uid})"),
-        },
-    }
-}
-
-/// A time for people: in seconds, to a tenth.
-fn in_seconds(time: Duration) -> String {
-    format!("{:.1}s", time.as_secs_f64())
-}
-
-fn grace_in_words(grace: Grace) -> String {
-    match grace {
-        Grace::For(grace) => format!("grace period of {}", humantime::format_duration(grace)),
-        Grace::Infinite => "no limit to the grace period".to_owned(),
+fn sender(received: &Received) -> Sender {
+    let (pid, uid) = (received.pid, received.uid);
+    match pid {
+        0 if received.is_from_kernel() => Sender::Kernel,
+        0 => Sender::Outside { uid },
+        pid if pid == process::own_pid() => Sender::Rehearsal,
+        pid => {
+            // It may have ended already, as kill(1) has.
+            let stat = procfs::stat(pid).filter(|_| procfs::is_ours(process::own_pid()));
+            let name = stat.map(|stat| stat.name());
+            Sender::Process { pid, uid, name }
+        }
     }
 }
 
 /// When to wake up, by the monotonic clock: setting the time of day moves
 /// nothing. It runs on while `supervise` itself is stopped or frozen.
 #[derive(Debug, Default)]
-struct Marks(Vec<(Instant, Mark)>);
+struct Marks(Vec<(Instant, Wake)>);
+
+/// What to wake up for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wake {
+    /// A mark of the lifecycle.
+    Mark(Mark),
+    /// The rehearsal's stop request.
+    Rehearse,
+}
 
 impl Marks {
-    fn set(&mut self, mark: Mark, after: Duration) {
+    fn set(&mut self, mark: Wake, after: Duration) {
         self.clear(mark);
         // No clock goes that far: never reached.
         if let Some(at) = Instant::now().checked_add(after) {
@@ -524,7 +638,7 @@ impl Marks {
         }
     }
 
-    fn clear(&mut self, mark: Mark) {
+    fn clear(&mut self, mark: Wake) {
         self.0.retain(|(_, set)| *set != mark);
     }
 
@@ -535,13 +649,13 @@ impl Marks {
     }
 
     /// How long until this one; `None` where it is not set.
-    fn until(&self, mark: Mark) -> Option<Duration> {
+    fn until(&self, mark: Wake) -> Option<Duration> {
         let (at, _) = self.0.iter().find(|(_, set)| *set == mark)?;
         Some(at.saturating_duration_since(Instant::now()))
     }
 
     /// The first that is reached.
-    fn due(&self) -> Option<Mark> {
+    fn due(&self) -> Option<Wake> {
         let (at, mark) = self.0.iter().min()?;
         (*at <= Instant::now()).then_some(*mark)
     }
@@ -555,13 +669,13 @@ mod tests {
     fn marks_come_in_the_order_of_their_times() {
         let mut marks = Marks::default();
         assert_eq!((marks.due(), marks.until_next()), (None, None));
-        marks.set(Mark::KillOver, Duration::ZERO);
-        marks.set(Mark::GraceOver, Duration::from_secs(3600));
-        assert_eq!(marks.due(), Some(Mark::KillOver));
-        marks.clear(Mark::KillOver);
+        marks.set(Wake::Mark(Mark::KillOver), Duration::ZERO);
+        marks.set(Wake::Mark(Mark::GraceOver), Duration::from_secs(3600));
+        assert_eq!(marks.due(), Some(Wake::Mark(Mark::KillOver)));
+        marks.clear(Wake::Mark(Mark::KillOver));
         assert_eq!(marks.due(), None);
         assert!(marks.until_next() > Some(Duration::from_secs(3000)));
-        marks.set(Mark::GraceOver, Duration::ZERO);
-        assert_eq!(marks.due(), Some(Mark::GraceOver));
+        marks.set(Wake::Mark(Mark::GraceOver), Duration::ZERO);
+        assert_eq!(marks.due(), Some(Wake::Mark(Mark::GraceOver)));
     }
 }

@@ -118,6 +118,7 @@ fn no_document_names_an_option_that_does_not_exist() {
         "README.md",
         "docs/design.md",
         "docs/shell.md",
+        "docs/report.md",
         "docs/systemd.md",
     ] {
         for name in names(&read(document)) {
@@ -177,6 +178,7 @@ fn what_a_reader_can_copy_into_a_shell_works() {
         "docs/migrating.md",
         "docs/design.md",
         "docs/shell.md",
+        "docs/report.md",
     ] {
         for block in shell_blocks(document) {
             // It takes a build of its own, and `.ci/run` does it.
@@ -196,28 +198,45 @@ fn what_a_reader_can_copy_into_a_shell_works() {
     assert!(run >= 10, "only {run} blocks were found");
 }
 
+/// What a document shows of the output of a block: the `text` block that follows it
+/// under the same heading.
+fn shown(document: &str) -> Vec<(String, String)> {
+    let text = read(document);
+    let mut pairs = Vec::new();
+    for section in text.split("\n#") {
+        let blocks: Vec<&str> = section.split("\n```").collect();
+        // Every second part is inside a block, and begins with its language.
+        let inside: Vec<&str> = blocks.iter().skip(1).step_by(2).copied().collect();
+        for pair in inside.windows(2) {
+            if let (Some(block), Some(output)) =
+                (pair[0].strip_prefix("sh\n"), pair[1].strip_prefix("text\n"))
+            {
+                pairs.push((block.to_owned(), output.to_owned()));
+            }
+        }
+    }
+    pairs
+}
+
 #[test]
-fn the_readme_shows_what_its_first_command_prints() {
-    let block = shell_blocks("README.md").into_iter().next().unwrap();
-    let output = reader(&block).output().unwrap();
-    let said = [output.stderr, output.stdout]
-        .map(|bytes| String::from_utf8(bytes).unwrap())
-        .concat();
-    let readme = read("README.md");
-    let shown = readme
-        .split("\n```text\n")
-        .nth(1)
-        .unwrap()
-        .split("\n```")
-        .next()
-        .unwrap();
-    // Whatever the numbers are.
-    let plain = |line: &str| line.split(|c: char| c.is_ascii_digit()).collect::<String>();
-    for line in shown.lines() {
-        assert!(
-            said.lines().any(|said| plain(said) == plain(line)),
-            "{line:?} is not in {said}"
-        );
+fn the_readme_shows_what_its_commands_print() {
+    let folder = Path::new(SUPERVISE).parent().unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let shown = shown("README.md");
+    assert_eq!(shown.len(), 3, "{shown:?}");
+    for (block, expected) in shown {
+        let output = reader(&block).env("PATH", &path).output().unwrap();
+        let said = [output.stderr, output.stdout]
+            .map(|bytes| String::from_utf8(bytes).unwrap())
+            .concat();
+        // Whatever the numbers are.
+        let plain = |line: &str| line.split(|c: char| c.is_ascii_digit()).collect::<String>();
+        for line in expected.lines() {
+            assert!(
+                said.lines().any(|said| plain(said) == plain(line)),
+                "{line:?} is not in {said}"
+            );
+        }
     }
 }
 

@@ -17,12 +17,12 @@ const LAST_RESORT: RawFd = 65_536;
 /// Lets go of the working directory and of every inherited descriptor but
 /// stderr, so that no mount is kept busy and no pipe is kept from its end.
 /// Descriptors 0 to 2 stay occupied: nothing that is opened later can land
-/// there and be taken for stdin, stdout or stderr. `keep` is one of our own,
-/// above those, that is to stay.
+/// there and be taken for stdin, stdout or stderr. `keep` are some of our own,
+/// above those, that are to stay.
 ///
 /// Nothing here can fail in a way that matters to the command: what cannot be
 /// given up is kept.
-pub(crate) fn release_inherited(keep: Option<BorrowedFd<'_>>) {
+pub(crate) fn release_inherited(keep: &[BorrowedFd<'_>]) {
     let _ = nix::unistd::chdir("/");
     let null = placeholder().or_else(|| {
         // Every descriptor that the limit allows is taken.
@@ -41,13 +41,14 @@ pub(crate) fn release_inherited(keep: Option<BorrowedFd<'_>>) {
             std::mem::forget(null);
         }
     }
-    match keep.map(|keep| keep.as_raw_fd()) {
-        None => close_range(3, RawFd::MAX),
-        Some(number) => {
-            close_range(3, number - 1);
-            close_range(number + 1, RawFd::MAX);
-        }
+    let mut kept: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for number in kept {
+        close_range(first, number - 1);
+        first = number + 1;
     }
+    close_range(first, RawFd::MAX);
 }
 
 /// Something harmless to occupy a descriptor with: /dev/null, or in a root

@@ -1,0 +1,87 @@
+//! What a rehearsal has shown, in words for a person. Pure.
+
+use std::time::Duration;
+
+use crate::report::{Account, Outcome};
+use crate::status::Ending;
+
+/// The lines of the verdict, and whether the shutdown was graceful.
+pub(crate) fn verdict(account: &Account) -> (Vec<String>, bool) {
+    let outcome = account.outcome();
+    let mut lines = Vec::new();
+    let Some(stop) = &account.stop else {
+        let line = match account.ended {
+            Some((ending, after)) => format!(
+                "not graceful: the command ended by itself after {}, before it was asked: {ending}",
+                in_seconds(after)
+            ),
+            None => "not graceful: the command could not be run".to_owned(),
+        };
+        return (vec![line], false);
+    };
+    let signal = account.asked_by.unwrap_or(stop.signal);
+    lines.push(format!(
+        "sent {signal} after {}, {}",
+        in_seconds(stop.after),
+        account.grace
+    ));
+    if let (Some((ending, _)), Some(after)) = (account.ended, account.ended_after_stop()) {
+        lines.push(format!(
+            "the command ended {} later: {ending}",
+            in_seconds(after)
+        ));
+    }
+    if account.asked > 0 {
+        lines.push(format!(
+            "{} other processes were left and asked",
+            account.asked
+        ));
+    }
+    for other in account.others.iter().take(10) {
+        let name = format!("pid {} ({})", other.pid, other.name);
+        match (&other.reason, &other.ended) {
+            (Some(reason), _) => lines.push(format!(
+                "{name} was killed by SIGKILL, and what it had not saved is lost: {reason}"
+            )),
+            (None, Some(ended)) => lines.push(format!("{name} ended: {ended}")),
+            (None, None) => lines.push(format!("{name} ended")),
+        }
+    }
+    let advice = match (outcome, account.ended) {
+        (Outcome::Graceful, _) => return (with(lines, "graceful"), true),
+        (Outcome::Unhandled, _) => format!(
+            "not graceful: {signal} killed the command, which does not handle it, and what it had \
+             not saved is lost; handle {signal}, or have another signal sent (--rewrite)"
+        ),
+        (Outcome::Killed, _) if !account.killing => "not graceful: somebody sent the command \
+             SIGKILL, and not supervise; was there enough memory?"
+            .to_owned(),
+        (Outcome::Killed, _) => {
+            let why = match &account.reason {
+                Some(reason) => format!(" (the command: {reason})"),
+                None => String::new(),
+            };
+            format!(
+                "not graceful: SIGKILL had to be sent{why}; handle {signal}, end sooner, or raise \
+                 --grace and the limit of whoever stops it"
+            )
+        }
+        (_, Some((Ending::Exited(code), _))) => format!(
+            "not graceful: exit status {code}; exit with 0 when asked to stop, or accept it with \
+             --remap-exit {code}"
+        ),
+        (_, Some((ending, _))) => format!("not graceful: the command was ended by {ending}"),
+        (_, None) => "not graceful: the command has not ended".to_owned(),
+    };
+    (with(lines, &advice), false)
+}
+
+fn with(mut lines: Vec<String>, last: &str) -> Vec<String> {
+    lines.push(last.to_owned());
+    lines
+}
+
+/// A time for people: in seconds, to a hundredth.
+pub(crate) fn in_seconds(time: Duration) -> String {
+    format!("{:.2}s", time.as_secs_f64())
+}

@@ -1,0 +1,513 @@
+//! The report of a run: one JSON object, as its schema says, that tells what
+//! happened; JSON log lines; and the verdict of a rehearsal.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop at the first surprise"
+)]
+
+mod common;
+
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use common::*;
+use serde_json::{Value, json};
+
+/// A run that writes a report.
+struct Reported {
+    folder: Folder,
+}
+
+impl Reported {
+    fn new() -> Self {
+        let folder = Folder::new();
+        // A normal user's namespace writes to it, too.
+        folder.write(
+            "report",
+            "of another run, and longer than any\n".repeat(200),
+            0o666,
+        );
+        Self { folder }
+    }
+
+    fn start(&self, home: Home) -> Start {
+        start(home)
+            .options("--report")
+            .options(&self.folder.file("report"))
+    }
+
+    /// The report, held against the schema.
+    #[track_caller]
+    fn read(&self) -> Value {
+        let text = self.folder.read("report");
+        assert!(text.len() <= 4096, "{} bytes", text.len());
+        assert!(text.ends_with("}\n") && text.lines().count() == 1, "{text}");
+        let report: Value = serde_json::from_str(&text).unwrap();
+        if let Some(python) = validator() {
+            let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/report.schema.json");
+            let output = Command::new(python)
+                .args(["-c", VALIDATE, schema, &self.folder.file("report")])
+                .output()
+                .unwrap();
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{errors}\n{text}");
+        }
+        report
+    }
+}
+
+/// Ends with 0 if the second file is as the schema in the first one says, and that
+/// is a schema.
+const VALIDATE: &str = "
+import json, sys, jsonschema
+schema, report = (json.load(open(path)) for path in sys.argv[1:])
+jsonschema.Draft202012Validator.check_schema(schema)
+jsonschema.Draft202012Validator(schema).validate(report)";
+
+/// A Python that has a validator of schemas: as a crate that would be sixty more.
+fn validator() -> Option<&'static str> {
+    static FOUND: OnceLock<Option<&str>> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        let found = ["python3", "/usr/bin/python3"].into_iter().find(|python| {
+            Command::new(python)
+                .args(["-c", "import jsonschema"])
+                .output()
+                .is_ok_and(|output| output.status.success())
+        });
+        if found.is_none() {
+            skipped("no Python with jsonschema (python3-jsonschema): reports are not validated");
+        }
+        found
+    })
+}
+
+#[test]
+fn a_report_that_is_not_as_the_schema_says_is_found_out() {
+    let Some(python) = validator() else {
+        return;
+    };
+    let reported = Reported::new();
+    reported.start(Home::Plain).shell("exit 0").wait();
+    let good = reported.read();
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/report.schema.json");
+    for (path, value) in [
+        ("/version", json!(2)),
+        ("/outcome", json!("fine")),
+        ("/ended", json!({})),
+        (
+            "/stop",
+            json!({"signal": "SIGTERM", "sender": {"kind": "outside"}, "after_seconds": 1}),
+        ),
+        ("/exit_status", json!(256)),
+        ("/oom_kills", json!("0")),
+    ] {
+        let mut report = good.clone();
+        *report.pointer_mut(path).unwrap() = value;
+        let file = reported.folder.write("bad", report.to_string(), 0o644);
+        let output = Command::new(python)
+            .args(["-c", VALIDATE, schema, &file])
+            .output();
+        assert!(!output.unwrap().status.success(), "{path}");
+    }
+}
+
+#[track_caller]
+fn assert_has(report: &Value, expected: &[(&str, Value)]) {
+    for (path, value) in expected {
+        let found = report.pointer(path);
+        assert_eq!(found, Some(value), "{path} in {report}");
+    }
+}
+
+const LOOP: &str = "while :; do sleep 0.02; done";
+
+/// What inherits that a signal is ignored, and does nothing else.
+const DEAF: &str = "exec sleep 1029";
+
+#[test]
+fn the_example_in_the_guide_is_one() {
+    let guide = include_str!("../docs/report.md");
+    let example = guide.split("```json\n").nth(1).unwrap().split("```").next();
+    let folder = Folder::new();
+    folder.write("report", example.unwrap(), 0o644);
+    Reported { folder }.read();
+}
+
+#[test]
+fn a_run_that_nobody_stops() {
+    for home in homes() {
+        for (script, options, outcome, code, status) in [
+            ("exit 0", "", "completed", 0, 0),
+            ("exit 3", "", "failed", 3, 3),
+            ("exit 3", "-e 3", "completed", 3, 0),
+        ] {
+            let reported = Reported::new();
+            let mut run = reported.start(home).options(options).shell(script);
+            assert_eq!(run.wait(), Ended::code(status));
+            assert_has(
+                &reported.read(),
+                &[
+                    ("/outcome", json!(outcome)),
+                    ("/command", json!(["sh", "-c", script])),
+                    ("/ended/code", json!(code)),
+                    ("/ended/after_stop_seconds", Value::Null),
+                    ("/stop", Value::Null),
+                    ("/grace_seconds", json!(30.0)),
+                    ("/exit_status", json!(status)),
+                    ("/cut", json!(false)),
+                ],
+            );
+        }
+    }
+}
+
+#[test]
+fn a_stop_that_goes_well_and_what_it_was_about() {
+    for home in homes() {
+        let reported = Reported::new();
+        let mut run = reported
+            .start(home)
+            .options("-t 20 --stop-delay 50ms")
+            .shell(&format!(
+                "(trap 'exit 5' TERM; echo ready $$; {LOOP}) &
+                 trap 'exit 0' TERM; echo ready $$; {LOOP}"
+            ));
+        run.ready();
+        let pid = run.ready();
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+        let report = reported.read();
+        let sender = if home.is_pid1() {
+            json!({"kind": "outside", "uid": report["stop"]["sender"]["uid"]})
+        } else {
+            let name = std::fs::read_to_string("/proc/self/comm").unwrap();
+            json!({
+                "kind": "process",
+                "pid": std::process::id(),
+                "uid": nix::unistd::getuid().as_raw(),
+                "name": name.trim(),
+            })
+        };
+        assert_has(
+            &report,
+            &[
+                ("/outcome", json!("graceful")),
+                ("/pid", json!(pid)),
+                ("/stop/signal", json!("SIGTERM")),
+                ("/stop/sender", sender),
+                ("/stop_delay_seconds", json!(0.05)),
+                ("/leftovers/killed", json!(0)),
+                ("/exit_status", json!(0)),
+            ],
+        );
+        assert!(report["ended"]["after_stop_seconds"].as_f64().unwrap() >= 0.05);
+        // The worker, and perhaps the sleep of either.
+        let others = report["leftovers"]["processes"].as_array().unwrap();
+        assert_eq!(report["leftovers"]["asked"], json!(others.len()));
+        assert!(
+            others.iter().any(|other| other["ended"] == "exit status 5"),
+            "{home:?}: {report}"
+        );
+        assert!(report["orphans_reaped"].as_u64().unwrap() >= 1);
+    }
+}
+
+#[test]
+fn a_signal_that_is_not_handled() {
+    for home in homes() {
+        let reported = Reported::new();
+        let mut run = reported
+            .start(home)
+            .options("-r TERM:USR1 -t infinity")
+            .shell("echo ready $$; exec sleep 1024");
+        run.ready();
+        run.signal(libc::SIGTERM);
+        run.wait();
+        assert_has(
+            &reported.read(),
+            &[
+                ("/outcome", json!("unhandled")),
+                ("/stop/signal", json!("SIGTERM")),
+                ("/ended/signal", json!("SIGUSR1")),
+                ("/ended/code", Value::Null),
+                ("/grace_seconds", Value::Null),
+                ("/exit_status", json!(128 + libc::SIGUSR1)),
+            ],
+        );
+    }
+}
+
+#[test]
+fn a_stop_that_takes_sigkill() {
+    for home in homes() {
+        let reported = Reported::new();
+        let mut run = reported.start(home).options("-t 300ms").shell(&format!(
+            "sh -c \"trap '' TERM; echo ready 1; {DEAF}\" & trap '' TERM; echo ready 2; {DEAF}"
+        ));
+        run.ready();
+        run.ready();
+        run.signal(libc::SIGTERM);
+        run.wait();
+        let report = reported.read();
+        assert_has(
+            &report,
+            &[
+                ("/outcome", json!("killed")),
+                ("/ended/signal", json!("SIGKILL")),
+                ("/reason", json!("it ignores SIGTERM")),
+                ("/exit_status", json!(137)),
+            ],
+        );
+        assert!(report["leftovers"]["killed"].as_u64().unwrap() >= 1);
+        let others = report["leftovers"]["processes"].as_array().unwrap();
+        let worker = json!({"name": "sleep", "killed": true, "reason": "it ignores SIGTERM"});
+        assert!(
+            others.iter().any(|other| ["name", "killed", "reason"]
+                .iter()
+                .all(|key| other[*key] == worker[*key])),
+            "{home:?}: {report}"
+        );
+    }
+}
+
+#[test]
+fn a_command_that_cannot_be_run() {
+    let reported = Reported::new();
+    let mut run = reported.start(Home::Plain).run(&["/nonexistent"]);
+    assert_eq!(run.wait(), Ended::code(127));
+    assert_has(
+        &reported.read(),
+        &[
+            ("/outcome", json!("failed")),
+            ("/ended", Value::Null),
+            (
+                "/error",
+                json!("cannot run '/nonexistent': there is no such file"),
+            ),
+            ("/exit_status", json!(127)),
+        ],
+    );
+}
+
+#[test]
+fn whatever_is_in_it_it_is_one_object_of_4096_bytes_at_most() {
+    // Arguments that grow when they are escaped, a name that looks like JSON, and more
+    // leftovers than there is room for.
+    let folder = Folder::new();
+    let name = folder.write("\",\n)\x01{", "", 0o755);
+    std::fs::copy("/bin/sleep", &name).unwrap();
+    for home in homes() {
+        let reported = Reported::new();
+        let quoted = format!("'{name}'");
+        let long = "\x01".repeat(3000);
+        let script = format!(
+            "for i in $(seq 100); do setsid {quoted} 1025 & done; echo ready $$; exec sleep 1025"
+        );
+        let mut run = reported
+            .start(home)
+            .options("-t 10")
+            .run(&["sh", "-c", &script, &long, &long]);
+        run.ready();
+        run.signal(libc::SIGTERM);
+        run.wait();
+        let report = reported.read();
+        assert_has(
+            &report,
+            &[("/cut", json!(true)), ("/command/0", json!("sh"))],
+        );
+        assert!(
+            report["leftovers"]["asked"].as_u64().unwrap() >= 100,
+            "{report}"
+        );
+    }
+    let reported = Reported::new();
+    let long = "\u{1f980}".repeat(20_000);
+    let mut run = reported.start(Home::Plain).run(&[&long]);
+    assert_eq!(run.wait(), Ended::code(127));
+    assert_has(
+        &reported.read(),
+        &[("/cut", json!(true)), ("/outcome", json!("failed"))],
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_refused_before_the_start() {
+    let folder = Folder::new();
+    let started = folder.file("started");
+    for path in ["/nonexistent/report", "/"] {
+        let output = supervise(&["--report", path, "--", "touch", &started]);
+        assert_eq!(output.status.code(), Some(125), "{path}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+        assert!(errors.starts_with(&format!("supervise: --report: cannot open '{path}'")));
+        assert!(!std::path::Path::new(&started).exists());
+    }
+    // One that has no room is no reason to fail.
+    let output = supervise(&["--report", "/dev/full", "--", "true"]);
+    assert_eq!(output.status.code(), Some(0));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        errors.contains("cannot write the report: No space left"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn the_command_does_not_see_the_file() {
+    let reported = Reported::new();
+    let mut run = reported
+        .start(Home::Plain)
+        .shell("ls /proc/self/fd | wc -l");
+    let with = run.line();
+    run.wait();
+    let mut run = start(Home::Plain).shell("ls /proc/self/fd | wc -l");
+    assert_eq!(run.line(), with);
+    run.wait();
+}
+
+fn supervise(words: &[&str]) -> Output {
+    Command::new(SUPERVISE).args(words).output().unwrap()
+}
+
+#[test]
+fn a_log_of_json_lines() {
+    let output = supervise(&["--log-format", "json", "-vv", "--", "sh", "-c", "exit 3"]);
+    assert_eq!(output.status.code(), Some(3));
+    let errors = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<Value> = errors
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(!lines.is_empty());
+    for line in &lines {
+        let keys: Vec<&String> = line.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["level", "message", "time"]);
+    }
+    let ended = lines.iter().find(|line| line["level"] == "info").unwrap();
+    assert!(
+        ended["message"]
+            .as_str()
+            .unwrap()
+            .ends_with("has ended: exit status 3")
+    );
+
+    let output = supervise(&["--log-format", "xml", "--", "true"]);
+    assert_eq!(output.status.code(), Some(125));
+}
+
+/// A rehearsal, its exit code and what it said.
+#[track_caller]
+fn rehearse(home: Home, options: &str, command: &[&str]) -> (Option<i32>, String) {
+    let mut run = start(home).options(options).run(command);
+    let ended = run.wait();
+    (ended.code, run.errors())
+}
+
+#[test]
+fn a_rehearsal_judges() {
+    let ready = format!("{} notify READY=1", fixture());
+    let handles = format!("trap 'exit 0' TERM; {ready}; {LOOP}");
+    let accepted = format!("trap 'exit 7' TERM; {ready}; {LOOP}");
+    let deaf = format!("trap '' TERM; {ready}; {DEAF}");
+    let accept = "exit with 0 when asked to stop, or accept it with --remap-exit 7";
+    let killed = "SIGKILL had to be sent (the command: it ignores SIGTERM); handle SIGTERM";
+    for home in homes() {
+        for (options, script, code, expected) in [
+            ("ready", handles.as_str(), 0, "rehearsal: graceful"),
+            ("ready -e 7", &accepted, 0, "rehearsal: graceful"),
+            ("ready", &accepted, 1, accept),
+            ("ready -t 500ms", &deaf, 1, killed),
+            (
+                "200ms",
+                DEAF,
+                1,
+                "SIGTERM killed the command, which does not handle it",
+            ),
+        ] {
+            let options = format!("--rehearse {options}");
+            let (found, errors) = rehearse(home, &options, &["sh", "-c", script]);
+            assert_eq!(found, Some(code), "{home:?} {script}: {errors}");
+            assert!(
+                errors.contains("rehearsal: sent SIGTERM after "),
+                "{errors}"
+            );
+            assert!(errors.contains(expected), "{home:?} {script}: {errors}");
+        }
+        let (code, errors) = rehearse(home, "--rehearse 100s", &["true"]);
+        assert_eq!(code, Some(1));
+        assert!(
+            errors.contains("the command ended by itself after "),
+            "{errors}"
+        );
+        assert!(
+            errors.contains("before it was asked: exit status 0"),
+            "{errors}"
+        );
+        let (code, _) = rehearse(home, "--rehearse 1", &["/nonexistent"]);
+        assert_eq!(code, Some(127), "nothing was rehearsed");
+    }
+}
+
+#[test]
+fn a_rehearsal_names_what_is_lost() {
+    let ready = format!("{} notify READY=1", fixture());
+    for home in homes() {
+        let script =
+            format!("trap 'exit 0' TERM; sh -c \"trap '' TERM; {ready}; {DEAF}\" & {LOOP}");
+        let (code, errors) = rehearse(home, "--rehearse ready -t 2", &["sh", "-c", &script]);
+        assert_eq!(code, Some(1), "{home:?}: {errors}");
+        let lost =
+            "(sleep) was killed by SIGKILL, and what it had not saved is lost: it ignores SIGTERM";
+        assert!(errors.contains(lost), "{home:?}: {errors}");
+    }
+}
+
+#[test]
+fn a_rehearsal_can_wait_until_it_is_ready() {
+    for home in homes() {
+        // It says something else first; the time until then is its own.
+        let fixture = fixture();
+        let script = format!(
+            "trap 'exit 0' TERM; {fixture} notify STATUS=starting; sleep 0.1
+             echo ready; {fixture} notify \"$(printf 'STATUS=up\nREADY=1')\"; {LOOP}"
+        );
+        let mut run = start(home)
+            .options("--rehearse ready")
+            .run(&["sh", "-c", &script]);
+        assert_eq!(run.line(), "ready", "{home:?}: {}", run.errors());
+        assert_eq!(run.wait(), Ended::code(0), "{home:?}: {}", run.errors());
+        assert!(
+            run.errors().contains("rehearsal: graceful"),
+            "{}",
+            run.errors()
+        );
+    }
+    let output = supervise(&["--rehearse", "ready", "--no-notify-relay", "--", "true"]);
+    assert_eq!(output.status.code(), Some(125));
+    let output = supervise(&["--rehearse", "1", "--stop-on", "none", "--", "true"]);
+    assert_eq!(output.status.code(), Some(125));
+}
+
+#[test]
+fn whoever_is_quicker_than_the_rehearsal_is_the_one_who_asked() {
+    let reported = Reported::new();
+    let mut run = reported
+        .start(Home::Plain)
+        .options("--rehearse 1000s")
+        .shell(&format!("trap 'exit 0' TERM; echo ready $$; {LOOP}"));
+    run.ready();
+    run.signal(libc::SIGINT);
+    // sh has no handler for that.
+    assert_eq!(run.wait(), Ended::code(1));
+    assert_has(
+        &reported.read(),
+        &[
+            ("/stop/signal", json!("SIGINT")),
+            ("/exit_status", json!(1)),
+        ],
+    );
+}
