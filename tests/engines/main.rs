@@ -1,0 +1,84 @@
+//! On real container engines: what somebody sees who runs `supervise` under
+//! Docker, Podman, Swarm and as a Kubernetes pod, and what the guides say.
+//!
+//! It takes root, and the static program that the README's build command makes.
+//! It goes into namespaces of its own first (`machine.rs`), so that nothing is
+//! left on the machine, however it ends.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "test code"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod docker;
+mod dockerfile;
+mod engine;
+mod harness;
+mod images;
+mod init;
+mod machine;
+mod need;
+mod podman;
+mod programs;
+mod restricted;
+mod root;
+mod stops;
+mod terminal;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use harness::{Arguments, Test};
+
+/// Most of the time a test waits for a grace period.
+const THREADS: usize = 6;
+
+fn tests() -> Vec<Test> {
+    // What takes longest first.
+    [
+        docker::tests(),
+        dockerfile::tests(),
+        init::tests(),
+        podman::tests(),
+        restricted::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::read(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(why) => {
+            eprintln!("error: {why}");
+            return ExitCode::from(2);
+        }
+    };
+    if arguments.list {
+        for test in tests() {
+            println!("{}: test", test.name);
+        }
+        return ExitCode::SUCCESS;
+    }
+    if machine::is_inside() {
+        return harness::run(&arguments, tests(), THREADS, None);
+    }
+    if let Some(why) = machine::missing() {
+        return harness::run(&arguments, tests(), THREADS, Some(&why));
+    }
+    if let Err(why) = programs::check() {
+        eprintln!("error: {why}");
+        return ExitCode::from(101);
+    }
+    root::make();
+    machine::enter()
+}
