@@ -84,20 +84,27 @@ fn start() {
 
 /// The signals that Docker itself has sent to a container.
 pub fn sent_by_docker(container: &Container) -> Vec<String> {
-    let filter = format!("container={}", container.name);
+    let filters = ["event=kill", &format!("container={}", container.name)];
+    events(&filters, "{{.Actor.Attributes.signal}}")
+}
+
+/// What Docker has noted, in order.
+pub fn events(filters: &[&str], format: &str) -> Vec<String> {
     // In whole seconds it would leave out the latest.
     let now = UNIX_EPOCH.elapsed().unwrap();
-    let until = format!("--until={}.{:09}", now.as_secs(), now.subsec_nanos());
-    let events = docker().say(&[
+    let until = format!("{}.{:09}", now.as_secs(), now.subsec_nanos());
+    let mut words = vec![
         "events",
         "--since=1h",
+        "--until",
         &until,
-        "--filter=event=kill",
-        "--filter",
-        &filter,
-        "--format={{.Actor.Attributes.signal}}",
-    ]);
-    events.lines().map(str::to_owned).collect()
+        "--format",
+        format,
+    ];
+    for filter in filters {
+        words.extend(["--filter", filter]);
+    }
+    docker().say(&words).lines().map(str::to_owned).collect()
 }
 
 fn a_worker_saves_its_state() {

@@ -31,6 +31,7 @@ mod programs;
 mod restricted;
 mod root;
 mod stops;
+mod swarm;
 mod terminal;
 mod toolchain;
 
@@ -49,6 +50,7 @@ fn tests() -> Vec<Test> {
         init::tests(),
         podman::tests(),
         restricted::tests(),
+        swarm::tests(),
     ]
     .into_iter()
     .flatten()
