@@ -117,8 +117,11 @@ fn no_document_names_an_option_that_does_not_exist() {
     for document in [
         "README.md",
         "docs/design.md",
+        "docs/docker.md",
+        "docs/kubernetes.md",
         "docs/shell.md",
         "docs/report.md",
+        "docs/swarm.md",
         "docs/systemd.md",
     ] {
         for name in names(&read(document)) {
@@ -246,6 +249,7 @@ fn what_a_guide_shows_of_an_example_is_all_of_it() {
     for (guide, example) in [
         ("docs/systemd.md", "examples/worker.service"),
         ("docs/systemd.md", "examples/notifier.service"),
+        ("docs/kubernetes.md", "examples/pod.yaml"),
     ] {
         let text = read(example);
         assert!(
@@ -253,6 +257,33 @@ fn what_a_guide_shows_of_an_example_is_all_of_it() {
             "{guide} does not show {example} as it is"
         );
     }
+}
+
+#[test]
+fn every_link_to_a_file_leads_to_one() {
+    let mut documents = vec!["README.md".to_owned(), "CONTRIBUTING.md".to_owned()];
+    for entry in root().join("docs").read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            documents.push(format!("docs/{name}"));
+        }
+    }
+    let mut links = 0;
+    for document in documents {
+        let text = read(&document);
+        let folder = root().join(&document);
+        for link in text.split("](").skip(1) {
+            let target = link.split([')', '#']).next().unwrap();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            let file = folder.parent().unwrap().join(target);
+            assert!(file.exists(), "{document}: {target}");
+            links += 1;
+        }
+    }
+    assert!(links > 20, "only {links} links were found");
 }
 
 #[test]

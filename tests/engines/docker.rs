@@ -26,6 +26,8 @@ pub fn tests() -> Vec<Test> {
         a_process_brought_in_is_asked_and_not_waited_for,
         it_was_not_docker_who_killed,
         it_needs_no_file_besides_itself,
+        a_stop_in_a_pid_namespace_of_others,
+        an_end_in_a_pid_namespace_of_others,
     ]
 }
 
@@ -250,4 +252,30 @@ fn an_interactive_shell_on_a_terminal() {
     terminal.type_in("exit 3\r");
     assert_eq!(terminal.wait(), Some(3));
     assert_eq!(container.exit_code(), 3);
+}
+
+/// There `supervise` is not PID 1, and the shell's end is its own.
+fn a_stop_in_a_pid_namespace_of_others() {
+    stops::workers_of_a_shell_save_their_state(docker(), &["--pid=host"]);
+}
+
+/// The command ends by itself and leaves a worker.
+fn an_end_in_a_pid_namespace_of_others() {
+    // The fifo tells when the worker is ready.
+    let script = "
+        mkfifo /tmp/ready
+        (trap 'echo saved >>/log/worker; exit 0' TERM
+         echo ready >/tmp/ready
+         while :; do sleep 1 & wait $!; done) &
+        read -r _ </tmp/ready
+    ";
+    let left = |option| {
+        let options = ["--pid=host", "-e", option];
+        let container = docker().start(Image::Shell, &options, &["sh", "-c", script]);
+        assert_eq!(container.exit_code(), 0);
+        container.folder.read("worker")
+    };
+    assert_eq!(left("SUPERVISE_LEFTOVERS=stop"), "saved\n");
+    // Docker kills it. By default this is so only where supervise is not PID 1.
+    assert_eq!(left("SUPERVISE_LEFTOVERS="), "");
 }

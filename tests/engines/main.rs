@@ -21,9 +21,11 @@ mod common;
 mod docker;
 mod dockerfile;
 mod engine;
+mod guides;
 mod harness;
 mod images;
 mod init;
+mod kubernetes;
 mod machine;
 mod need;
 mod podman;
@@ -44,17 +46,17 @@ const THREADS: usize = 6;
 
 fn tests() -> Vec<Test> {
     // What takes longest first.
-    [
-        docker::tests(),
+    let all = [
         dockerfile::tests(),
-        init::tests(),
-        podman::tests(),
-        restricted::tests(),
+        guides::tests(),
         swarm::tests(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+        docker::tests(),
+        init::tests(),
+        restricted::tests(),
+        podman::tests(),
+        kubernetes::tests(),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 fn main() -> ExitCode {

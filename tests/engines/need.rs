@@ -1,5 +1,6 @@
 //! What a test cannot do without, and whether this machine has it.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -10,6 +11,8 @@ pub enum Need {
     /// Docker's daemon and client.
     Docker,
     Podman,
+    /// What holds the namespaces of Podman's pods.
+    Pause,
     /// The root folder of a Debian; see `root.rs`.
     Debian,
     /// A Rust toolchain that can be copied into an image.
@@ -19,16 +22,24 @@ pub enum Need {
 impl Need {
     /// Why there is none, if so.
     pub fn missing(self) -> Option<&'static str> {
-        static ANSWERS: [OnceLock<Option<String>>; 4] = [const { OnceLock::new() }; 4];
+        static ANSWERS: [OnceLock<Option<String>>; 5] = [const { OnceLock::new() }; 5];
         ANSWERS[self as usize]
             .get_or_init(|| match self {
                 Self::Docker => programs(&["dockerd", "docker", "containerd", "runc", "iptables"]),
                 Self::Podman => programs(&["podman", "conmon", "runc"]),
+                Self::Pause => pause(),
                 Self::Debian => root::missing(),
                 Self::Toolchain => toolchain::missing(),
             })
             .as_deref()
     }
+}
+
+/// Podman looks for it there.
+fn pause() -> Option<String> {
+    let places = ["/usr/libexec/podman/catatonit", "/usr/bin/catatonit"];
+    let there = places.iter().any(|place| Path::new(place).exists());
+    (!there).then(|| "not installed: catatonit".to_owned())
 }
 
 /// Which of these programs are not installed.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::engine::Engine;
 use crate::images::Image;
 
-/// Writes a last line when it is asked to stop.
+/// Writes a last line when it is asked to stop, which takes a moment.
 pub const WORKER: &str = "
-    trap 'echo saved >>/log/worker; exit 0' TERM
+    trap 'sleep 1; echo saved >>/log/worker; exit 0' TERM
     echo ready
     while :; do sleep 1 & wait $!; done
 ";
