@@ -10,7 +10,7 @@ use crate::docker::docker;
 use crate::harness::{Test, tests};
 use crate::images::Image;
 use crate::need::Need;
-use crate::podman::podman;
+use crate::podman::{note_pods, podman};
 use crate::swarm;
 
 pub fn tests() -> Vec<Test> {
@@ -167,6 +167,9 @@ fn execute(block: &Block, folder: &Folder) -> String {
                 .unwrap();
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
             assert!(output.status.success(), "{}\n{said}", block.text);
+            if block.text.contains("podman play") {
+                note_pods();
+            }
             said
         }
         // It is an example, and `tests/documents.rs` compares the two.

@@ -8,7 +8,7 @@ use crate::guides;
 use crate::harness::{Test, tests};
 use crate::images::Image;
 use crate::need::Need;
-use crate::podman::podman;
+use crate::podman::{note_pods, podman};
 use crate::stops::WORKER;
 
 pub fn tests() -> Vec<Test> {
@@ -91,6 +91,7 @@ impl Pod {
 
         let file = folder.write("pod.yaml", manifest, 0o644);
         podman().say(&["play", "kube", "--network=host", &file]);
+        note_pods();
         eventually("the worker is ready", || {
             let output = podman()
                 .command(&["logs", Self::WORKER])

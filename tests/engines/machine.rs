@@ -175,6 +175,7 @@ fn podman_cgroups() -> Vec<PathBuf> {
 /// Removes what this run, or one that was killed, has left.
 fn clean_up() {
     let containers = [
+        "pods",
         "docker/containers",
         "podman/overlay-containers",
         "podman/vfs-containers",

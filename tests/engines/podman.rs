@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::harness::{Test, tests};
+use crate::machine;
 use crate::need::Need;
 use crate::stops;
 
@@ -18,6 +19,15 @@ pub fn tests() -> Vec<Test> {
 pub fn podman() -> &'static Engine {
     static PODMAN: Engine = Engine::new("podman");
     &PODMAN
+}
+
+/// Notes the pods that there are by their names, which those of their control
+/// groups are too: Podman 4.3 leaves these when it removes a pod.
+pub fn note_pods() {
+    let pods = podman().say(&["pod", "ps", "--no-trunc", "--format={{.ID}}"]);
+    for pod in pods.lines() {
+        std::fs::create_dir_all(machine::folder().join("pods").join(pod)).unwrap();
+    }
 }
 
 fn a_worker_saves_its_state() {
