@@ -110,7 +110,7 @@ impl Pod {
         podman().say(&[command, &["-t", &self.limit, what]].concat());
         let output = podman().run(&["logs", Self::WORKER]);
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(!errors.contains("SIGKILL"), "{errors}");
+        assert!(!errors.contains("sending SIGKILL"), "{errors}");
         let code = podman().say(&["inspect", "--format={{.State.ExitCode}}", Self::WORKER]);
         code.parse().unwrap()
     }
