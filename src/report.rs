@@ -204,6 +204,8 @@ impl Account {
             self.killed += 1;
             if let Some(other) = self.other(process) {
                 other.killed = true;
+                // It may have executed something else since it was asked.
+                other.name = short(&process.name);
                 other.reason = reason;
             }
         }

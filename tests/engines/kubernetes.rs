@@ -15,6 +15,7 @@ pub fn tests() -> Vec<Test> {
     tests![&[Need::Podman, Need::Pause];
         the_example_fits,
         a_pod_that_is_stopped,
+        the_report_is_where_kubernetes_looks_for_it,
         a_pod_that_shares_the_pid_namespace,
     ]
 }
@@ -50,6 +51,32 @@ fn a_pod_that_is_stopped() {
     let pod = Pod::play(&manifest());
     assert_eq!(pod.stop(&["pod", "stop"], "my-pod"), 0);
     assert_eq!(saved(), "saved\n");
+}
+
+fn the_report_is_where_kubernetes_looks_for_it() {
+    // A cluster mounts the file; Podman has to be told.
+    let folder = Folder::new();
+    let file = folder.write("termination-log", "", 0o666);
+    let mounts = "      volumeMounts:\n";
+    let volumes = "  volumes:\n";
+    let termination = "name: termination-log\n";
+    let manifest = manifest()
+        .replace(
+            mounts,
+            &format!("{mounts}        - {termination}          mountPath: /dev/termination-log\n"),
+        )
+        .replace(
+            volumes,
+            &format!("{volumes}    - {termination}      hostPath:\n        path: {file}\n        type: File\n"),
+        );
+    let pod = Pod::play(&manifest);
+    assert_eq!(pod.stop(&["pod", "stop"], "my-pod"), 0);
+    let report: serde_json::Value = serde_json::from_str(&folder.read("termination-log")).unwrap();
+    assert_eq!(report["outcome"], "graceful", "{report}");
+    assert_eq!(report["stop"]["signal"], "SIGTERM");
+    assert_eq!(report["stop"]["sender"]["kind"], "outside");
+    assert_eq!(report["grace_seconds"], 28.0);
+    assert_eq!(report["exit_status"], 0);
 }
 
 fn a_pod_that_shares_the_pid_namespace() {

@@ -1,5 +1,5 @@
-//! On real container engines: what somebody sees who runs `supervise` under
-//! Docker, Podman, Swarm and as a Kubernetes pod, and what the guides say.
+//! On real engines: what somebody sees who runs `supervise` under Docker, Podman,
+//! Swarm, as a Kubernetes pod and under systemd, and what the guides say.
 //!
 //! It takes root, and the static program that the README's build command makes.
 //! It goes into namespaces of its own first (`machine.rs`), so that nothing is
@@ -34,6 +34,7 @@ mod restricted;
 mod root;
 mod stops;
 mod swarm;
+mod systemd;
 mod terminal;
 mod toolchain;
 
@@ -50,6 +51,7 @@ fn tests() -> Vec<Test> {
         dockerfile::tests(),
         guides::tests(),
         swarm::tests(),
+        systemd::tests(),
         docker::tests(),
         init::tests(),
         restricted::tests(),

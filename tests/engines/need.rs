@@ -15,6 +15,8 @@ pub enum Need {
     Pause,
     /// The root folder of a Debian; see `root.rs`.
     Debian,
+    /// What boots that.
+    Nspawn,
     /// A Rust toolchain that can be copied into an image.
     Toolchain,
 }
@@ -22,13 +24,14 @@ pub enum Need {
 impl Need {
     /// Why there is none, if so.
     pub fn missing(self) -> Option<&'static str> {
-        static ANSWERS: [OnceLock<Option<String>>; 5] = [const { OnceLock::new() }; 5];
+        static ANSWERS: [OnceLock<Option<String>>; 6] = [const { OnceLock::new() }; 6];
         ANSWERS[self as usize]
             .get_or_init(|| match self {
                 Self::Docker => programs(&["dockerd", "docker", "containerd", "runc", "iptables"]),
                 Self::Podman => programs(&["podman", "conmon", "runc"]),
                 Self::Pause => pause(),
                 Self::Debian => root::missing(),
+                Self::Nspawn => programs(&["systemd-nspawn"]),
                 Self::Toolchain => toolchain::missing(),
             })
             .as_deref()
