@@ -11,13 +11,47 @@
 
 mod common;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
+use common::report::Reported;
 use common::*;
 
 /// How long before the deadline those that are left are named for the first time:
 /// half of this.
 const GRACE: &str = "-t 600ms";
+
+thread_local! {
+    /// The report of the run of this test: each has a thread of its own.
+    static REPORT: RefCell<Option<Reported>> = const { RefCell::new(None) };
+}
+
+/// A start with that grace period that writes a report.
+fn begin(home: Home) -> Start {
+    let reported = Reported::new();
+    let start = reported.start(home).options(GRACE);
+    REPORT.set(Some(reported));
+    start
+}
+
+/// The report says of each process what the log has said of it last.
+#[track_caller]
+fn compare(log: &str) {
+    let report = REPORT.take().unwrap().read();
+    assert_eq!(report["outcome"], "killed", "{report}");
+    for line in log.lines() {
+        let Some((process, reason)) = line.split_once(" has not ended: ") else {
+            continue;
+        };
+        let pid: i64 = process.split(' ').nth(2).unwrap().parse().unwrap();
+        let others = report["leftovers"]["processes"].as_array().unwrap();
+        let found = others
+            .iter()
+            .find(|other| other["pid"] == pid)
+            .map_or(&report["reason"], |other| &other["reason"]);
+        assert_eq!(found, reason, "{pid}: {report}");
+    }
+}
 
 /// Asks for a stop, and returns what the log says when the time is half over, and
 /// when it is over.
@@ -31,6 +65,7 @@ fn stop(run: &mut Run) -> (String, String) {
         .unwrap_or_else(|| panic!("no SIGKILL in {errors}"));
     let header = "supervise: still waiting for processes to end; SIGKILL in 0.";
     assert!(first.contains(header), "{errors}");
+    compare(second);
     (first.to_owned(), second.to_owned())
 }
 
@@ -57,17 +92,14 @@ fn command_says(mut run: Run, reason: &str) {
 #[test]
 fn one_that_ignores_the_signal() {
     for home in homes() {
-        let run = start(home)
-            .options(GRACE)
-            .shell("trap '' TERM; echo ready $$; exec sleep 1027");
+        let run = begin(home).shell("trap '' TERM; echo ready $$; exec sleep 1027");
         command_says(run, "it ignores SIGTERM");
     }
 }
 
 #[test]
 fn the_signal_is_the_one_that_was_sent() {
-    let run = start(Home::Plain)
-        .options(GRACE)
+    let run = begin(Home::Plain)
         .options("-r TERM:USR1")
         .shell("trap '' USR1; echo ready $$; exec sleep 1028");
     command_says(run, "it ignores SIGUSR1");
@@ -77,9 +109,7 @@ fn the_signal_is_the_one_that_was_sent() {
 fn one_that_blocks_it() {
     for home in homes() {
         let script = "echo ready $$; exec sleep 1017";
-        let run = start(home)
-            .options(GRACE)
-            .fixture(&["blocked", "15", "sh", "-c", script]);
+        let run = begin(home).fixture(&["blocked", "15", "sh", "-c", script]);
         command_says(run, "it blocks SIGTERM");
     }
 }
@@ -87,7 +117,7 @@ fn one_that_blocks_it() {
 #[test]
 fn one_that_hangs_in_its_handler() {
     for home in homes() {
-        let run = start(home).options(GRACE).run(&[
+        let run = begin(home).run(&[
             "python3",
             "-c",
             "import os, signal, time
@@ -101,7 +131,7 @@ while True: time.sleep(60)",
 
 #[test]
 fn one_that_handles_it_and_goes_on() {
-    let run = start(Home::Plain).options(GRACE).run(&[
+    let run = begin(Home::Plain).run(&[
         "python3",
         "-c",
         "import os, signal, time
@@ -114,16 +144,14 @@ while True: time.sleep(60)",
 
 #[test]
 fn one_that_takes_it_without_a_handler() {
-    let run = start(Home::Plain)
-        .options(GRACE)
-        .fixture(&["print-signals"]);
+    let run = begin(Home::Plain).fixture(&["print-signals"]);
     command_says(run, "it has taken SIGTERM and has not ended");
 }
 
 #[test]
 fn a_leftover_that_stops_itself() {
     for home in homes() {
-        let mut run = start(home).options(GRACE).shell(
+        let mut run = begin(home).shell(
             "sh -c 'trap \"while :; do kill -STOP \\$\\$; done\" TERM; echo ready $$; while :; do sleep 0.02; done' &
              trap 'exit 0' TERM; echo ready 0; while :; do sleep 0.02; done",
         );
@@ -135,10 +163,7 @@ fn a_leftover_that_stops_itself() {
 
 #[test]
 fn one_that_waits_in_the_kernel() {
-    let run =
-        start(Home::Plain)
-            .options(GRACE)
-            .fixture(&["ignored", "15", &fixture(), "in-kernel"]);
+    let run = begin(Home::Plain).fixture(&["ignored", "15", &fixture(), "in-kernel"]);
     // The place is for root alone to read.
     let place = if is_root() { " (at " } else { "" };
     let reason = format!("it waits in the kernel, where no signal reaches it{place}");
@@ -147,10 +172,7 @@ fn one_that_waits_in_the_kernel() {
 
 #[test]
 fn one_that_a_debugger_has_stopped() {
-    let mut run =
-        start(Home::Plain)
-            .options(GRACE)
-            .fixture(&["ignored", "15", &fixture(), "traced"]);
+    let mut run = begin(Home::Plain).fixture(&["ignored", "15", &fixture(), "traced"]);
     run.ready();
     let traced = children_of(run.command())[0];
     let (_, last) = stop(&mut run);
@@ -160,7 +182,7 @@ fn one_that_a_debugger_has_stopped() {
 #[test]
 fn a_zombie_and_the_parent_that_leaves_it() {
     for home in homes() {
-        let mut run = start(home).options(GRACE).fixture(&[
+        let mut run = begin(home).fixture(&[
             "with-zombie",
             "0",
             "sh",
@@ -177,8 +199,7 @@ fn a_zombie_and_the_parent_that_leaves_it() {
 #[test]
 fn a_shell_that_waits_and_passes_nothing_on() {
     for home in homes() {
-        let mut run = start(home)
-            .options(GRACE)
+        let mut run = begin(home)
             .shell("trap 'exit 0' TERM; echo ready $$; sh -c 'echo ready $$; sleep 1018; :'; :");
         let (shell, inner) = (run.ready(), run.ready());
         run.signal(libc::SIGTERM);
@@ -202,7 +223,7 @@ fn a_shell_that_waits_and_passes_nothing_on() {
 
 #[test]
 fn a_worker_whose_parent_is_to_stop_it() {
-    let mut run = start(Home::Plain).options(GRACE).run(&[
+    let mut run = begin(Home::Plain).run(&[
         "python3",
         "-c",
         "import os, signal, subprocess, time
@@ -219,7 +240,7 @@ while True: time.sleep(60)",
 #[test]
 fn one_that_was_started_too_late() {
     for home in homes() {
-        let mut run = start(home).options(GRACE).shell(
+        let mut run = begin(home).shell(
             "setsid sh -c 'trap \"setsid sleep 1020 & echo ready \\$!; exit 0\" TERM; echo ready 1
              while :; do sleep 0.02; done' &
          trap 'exit 0' TERM; echo ready 0; while :; do sleep 0.02; done",
@@ -238,7 +259,7 @@ fn pid_1_of_a_namespace_inside() {
         skipped("a PID namespace needs root");
         return;
     }
-    let mut run = start(Home::Plain).options(GRACE).shell(
+    let mut run = begin(Home::Plain).shell(
         "unshare --pid --fork sh -c 'echo ready $$; exec sleep 1021' &
          trap 'exit 0' TERM; echo ready 0; while :; do sleep 0.02; done",
     );
@@ -323,7 +344,7 @@ fn one_whose_control_group_is_frozen() {
         return;
     };
     let procs = group.0.join("cgroup.procs").display().to_string();
-    let mut run = start(Home::Plain).options(GRACE).shell(&format!(
+    let mut run = begin(Home::Plain).shell(&format!(
         "sh -c 'echo $$ > {procs}; echo ready $$; exec sleep 1022' &
          trap 'exit 0' TERM; echo ready 0; while :; do sleep 0.02; done"
     ));
@@ -335,6 +356,7 @@ fn one_whose_control_group_is_frozen() {
     group.freeze(false);
     run.wait();
     assert_says(&run.errors(), pid, "its control group is frozen; thaw it");
+    compare(&run.errors());
 }
 
 #[test]
@@ -367,11 +389,20 @@ fn death_for_want_of_memory_is_told_from_a_stranger() {
         if word == "die" {
             words.push("9");
         }
-        let mut run = start(Home::Plain)
+        let reported = Reported::new();
+        let mut run = reported
+            .start(Home::Plain)
             .through(&["sh", "-c", &enter, "sh"])
             .fixture(&words);
         assert_eq!(run.wait(), Ended::signal(libc::SIGKILL));
         assert!(run.errors().contains(expected), "{}", run.errors());
+        let report = reported.read();
+        assert_eq!(report["outcome"], "killed");
+        assert_eq!(
+            report["oom_kills"],
+            u32::from(word == "eat-memory"),
+            "{report}"
+        );
     }
 }
 

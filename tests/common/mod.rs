@@ -13,6 +13,8 @@
     reason = "test code"
 )]
 
+pub mod report;
+
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
