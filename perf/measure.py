@@ -57,16 +57,22 @@ def build():
         " -C target-feature=+crt-static -C link-args='-nostartfiles -nostdlib -static'"
         f" -o {tiny} perf/tiny.rs"
     )
-    built = folder / "supervise", folder / "examples/probe", tiny
-    for file in built:
-        settle(file)
-    return tuple(map(str, built))
+    return settled(folder / "supervise"), settled(folder / "examples/probe"), settled(tiny)
 
 
-def settle(file):
-    """Writes a file to the disk: until then its pages count as dirty memory of whoever runs it."""
-    with open(file, "rb") as opened:
+def settled(file, name=None):
+    """A copy of a program as an installation would leave it.
+
+    What a linker has just written lies about in memory in small pieces, which costs
+    page faults, and counts as dirty memory of whoever runs it until it is on the disk.
+    """
+    copy = ROOT / "target/perf/programs" / (name or Path(file).name)
+    copy.parent.mkdir(exist_ok=True)
+    copy.unlink(missing_ok=True)
+    shutil.copy(file, copy)
+    with open(copy, "rb") as opened:
         os.fsync(opened.fileno())
+    return str(copy)
 
 
 def subjects(supervise):
