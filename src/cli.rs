@@ -1,10 +1,11 @@
 //! The command line and the environment, read into [`Settings`].
 
 use std::ffi::{CString, OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
+use clap::parser::ValuesRef;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::lifecycle::{Grace, Leftovers};
@@ -224,10 +225,20 @@ pub(crate) fn read(
     arguments: &[OsString],
     environment: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Invocation, String> {
+    if let Some(command) = without_options(arguments) {
+        let settings = Reader {
+            matches: None,
+            command: command.iter().collect(),
+            environment,
+        }
+        .settings()?;
+        return Ok(Invocation::Run(Box::new(settings)));
+    }
     match command_line().try_get_matches_from(arguments) {
         Ok(matches) => {
             let settings = Reader {
-                matches: &matches,
+                matches: Some(&matches),
+                command: command_words(&matches),
                 environment,
             }
             .settings()?;
@@ -242,6 +253,23 @@ pub(crate) fn read(
             _ => Err(one_line(&error.to_string())),
         },
     }
+}
+
+/// The command, where no option stands before it. That is how most containers
+/// start, and the parser alone would take longer than all else that we do then.
+fn without_options(arguments: &[OsString]) -> Option<&[OsString]> {
+    let (_, words) = arguments.split_first()?;
+    let (first, rest) = words.split_first()?;
+    if first == "--" {
+        (!rest.is_empty()).then_some(rest)
+    } else {
+        (!first.as_bytes().starts_with(b"-")).then_some(words)
+    }
+}
+
+/// The command as the parser has found it.
+fn command_words(matches: &ArgMatches) -> Vec<&OsString> {
+    matches.get_many("command").into_iter().flatten().collect()
 }
 
 /// The version. Docker asks its init for it and reads a line like tini's.
@@ -270,7 +298,9 @@ fn one_line(message: &str) -> String {
 
 /// Where an option's values come from.
 struct Reader<'a> {
-    matches: &'a ArgMatches,
+    /// The options; `None` where none were typed.
+    matches: Option<&'a ArgMatches>,
+    command: Vec<&'a OsString>,
     environment: &'a dyn Fn(&str) -> Option<OsString>,
 }
 
@@ -383,8 +413,7 @@ impl Reader<'_> {
 
     /// A path may be any bytes.
     fn report(&self) -> Option<PathBuf> {
-        let typed = self.matches.get_many::<OsString>("report");
-        typed
+        self.values("report")
             .and_then(|mut values| values.next_back().cloned())
             .or_else(|| (self.environment)(&variable_name("report")))
             .filter(|path| !path.is_empty())
@@ -405,7 +434,9 @@ impl Reader<'_> {
     }
 
     fn log(&self) -> Result<String, String> {
-        let verbose = self.matches.get_count("verbose");
+        let verbose = self
+            .matches
+            .map_or(0, |matches| matches.get_count("verbose"));
         if self.typed("quiet") {
             if verbose > 0 {
                 return Err("--quiet and --verbose contradict each other".to_owned());
@@ -436,19 +467,23 @@ impl Reader<'_> {
     }
 
     fn command(&self) -> Result<Vec<CString>, String> {
-        self.matches
-            .get_many::<OsString>("command")
-            .unwrap_or_default()
+        self.command
+            .iter()
             .map(|word| {
-                CString::new(word.clone().into_vec())
+                CString::new(word.as_bytes())
                     .map_err(|_| format!("'{}' has a null byte in it", word.to_string_lossy()))
             })
             .collect()
     }
 
+    /// The values of an option on the command line.
+    fn values(&self, id: &str) -> Option<ValuesRef<'_, OsString>> {
+        self.matches?.get_many(id)
+    }
+
     /// Whether a switch stands on the command line.
     fn typed(&self, id: &str) -> bool {
-        self.matches.get_flag(id)
+        self.matches.is_some_and(|matches| matches.get_flag(id))
     }
 
     /// Whether a switch is on, by command line or environment.
@@ -491,7 +526,7 @@ impl Reader<'_> {
     }
 
     fn given(&self, id: &str) -> Result<Vec<Given>, String> {
-        match self.matches.get_many::<OsString>(id) {
+        match self.values(id) {
             Some(values) => values
                 .map(|value| Given::new(format!("--{id}"), value))
                 .collect(),
@@ -516,7 +551,11 @@ fn variable_name(id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
     use std::time::Duration;
+
+    use clap::parser::ValueSource;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -751,6 +790,27 @@ mod tests {
         ] {
             let why = refused("cmd", &[(variable, value)]);
             assert!(why.starts_with(variable), "{variable}: {why}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_parser_agrees_with_what_is_read_without_it(
+            words in proptest::collection::vec(
+                proptest::sample::select(vec!["--", "-", "", "-v", "--help", "-t", "-t5", "cmd", "a b", "-Z"]),
+                0..5,
+            )
+        ) {
+            let arguments: Vec<OsString> =
+                std::iter::once("supervise").chain(words).map(Into::into).collect();
+            if let Some(command) = without_options(&arguments) {
+                let matches = command_line().try_get_matches_from(&arguments).unwrap();
+                prop_assert_eq!(command_words(&matches), command.iter().collect::<Vec<_>>());
+                let typed = matches.ids().filter(|id| {
+                    matches.value_source(id.as_str()) == Some(ValueSource::CommandLine)
+                });
+                prop_assert_eq!(typed.map(clap::Id::as_str).collect::<Vec<_>>(), ["command"]);
+            }
         }
     }
 
