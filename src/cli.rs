@@ -546,7 +546,14 @@ impl Reader<'_> {
 }
 
 fn variable_name(id: &str) -> String {
-    format!("{PREFIX}{}", id.replace('-', "_").to_ascii_uppercase())
+    // Letter by letter, since each start asks for every name.
+    let mut name = String::with_capacity(PREFIX.len() + id.len());
+    name.push_str(PREFIX);
+    name.extend(id.chars().map(|c| match c {
+        '-' => '_',
+        c => c.to_ascii_uppercase(),
+    }));
+    name
 }
 
 #[cfg(test)]
