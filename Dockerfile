@@ -9,7 +9,7 @@ COPY . .
 # which cannot be linked statically everywhere.
 RUN set -eu; \
     target="$(rustc -vV | sed -n 's/^host: //p')"; \
-    RUSTFLAGS="-C target-feature=+crt-static" \
+    RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" \
         cargo build --release --locked --target "$target"; \
     cp "target/$target/release/supervise" /supervise
 
