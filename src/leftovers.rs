@@ -4,14 +4,13 @@
 //! descendant otherwise: orphans come to us as their subreaper, so that
 //! nothing leaves the tree by forking twice or by setsid(2).
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use log::{debug, info, warn};
 use nix::errno::Errno;
 
 use crate::cgroup;
-use crate::procfs::{self, Identity, Stat};
+use crate::procfs::{self, Identity, Processes, Stat};
 use crate::reason::{Facts, Named, Reason};
 use crate::signal::Signal;
 use crate::sys::descriptors;
@@ -31,6 +30,21 @@ const NAMED: usize = 10;
 struct Found {
     identity: Identity,
     parent: i32,
+    /// Whether it has ended and is only waited for.
+    ended: bool,
+}
+
+impl Found {
+    fn new(pid: i32, stat: &Stat) -> Self {
+        Self {
+            identity: Identity {
+                pid,
+                start: stat.start,
+            },
+            parent: stat.parent,
+            ended: stat.is_zombie(),
+        }
+    }
 }
 
 /// What is left, and who of it has been asked.
@@ -194,7 +208,8 @@ impl Leftovers {
                 kill(Target::Process(pid), Signal::KILL),
             );
         }
-        let Some(found) = self.find() else {
+        // Whom one reading misses the next kill finds.
+        let Some(found) = self.read_tree(1) else {
             if let Some(target) = group.map(Target::Group) {
                 report(target, Signal::KILL, kill(target, Signal::KILL));
             }
@@ -202,7 +217,7 @@ impl Leftovers {
         };
         for process in found
             .into_iter()
-            .filter(|process| Some(process.identity.pid) != command)
+            .filter(|process| !process.ended && Some(process.identity.pid) != command)
         {
             self.signal(process, &[Signal::KILL]);
         }
@@ -337,38 +352,30 @@ impl Leftovers {
 
     /// Everything that is left, as far as /proc shows it.
     fn find(&self) -> Option<Vec<Found>> {
+        self.read_tree(READINGS)
+    }
+
+    fn read_tree(&self, readings: usize) -> Option<Vec<Found>> {
         // To look takes a few descriptors, and the command's limit is its own.
         descriptors::raise_limit();
         if !procfs::is_ours(self.own_pid) {
             return None;
         }
-        let mut found = BTreeMap::new();
-        for _ in 0..READINGS {
-            let pids = if self.pid1 {
-                procfs::all_pids()?
-            } else {
-                procfs::descendants(self.own_pid)?
-            };
+        let mut found = Processes::new();
+        for _ in 0..readings {
             let known = found.len();
-            for pid in pids.into_iter().filter(|pid| *pid != self.own_pid) {
-                if let Entry::Vacant(new) = found.entry(pid)
-                    && let Some(stat) = procfs::stat(pid)
-                {
-                    let identity = Identity {
-                        pid,
-                        start: stat.start,
-                    };
-                    new.insert(Found {
-                        identity,
-                        parent: stat.parent,
-                    });
-                }
+            if self.pid1 {
+                procfs::add_all(&mut found)?;
+            } else {
+                procfs::add_descendants(self.own_pid, &mut found)?;
             }
             if found.len() == known {
                 break;
             }
         }
-        Some(found.into_values().collect())
+        found.remove(&self.own_pid);
+        let found = found.into_iter();
+        Some(found.map(|(pid, stat)| Found::new(pid, &stat)).collect())
     }
 
     /// Signals a process, and no other that may have got its pid by now.

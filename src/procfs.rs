@@ -3,9 +3,11 @@
 //! namespace's: every answer is an `Option`, and names are bytes that anyone
 //! may have chosen.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
+use std::path::Path;
 
 use crate::reason::SignalSets;
 use crate::signal::SignalSet;
@@ -50,9 +52,13 @@ impl Stat {
     }
 }
 
-/// Reads /proc/PID/stat.
+/// Reads /proc/PID/stat. One read is enough: it is a single line, and what is
+/// needed of it stands in its first half.
 pub(crate) fn stat(pid: i32) -> Option<Stat> {
-    parse_stat(&read(&format!("/proc/{pid}/stat"))?)
+    let mut line = [0; 1024];
+    let mut file = fs::File::open(format!("/proc/{pid}/stat")).ok()?;
+    let length = file.read(&mut line).ok()?;
+    parse_stat(line.get(..length)?)
 }
 
 /// The name stands in parentheses and may hold any byte, parentheses too: it
@@ -228,23 +234,49 @@ pub(crate) fn all_pids() -> Option<Vec<i32>> {
     )
 }
 
-/// The processes below `root`, itself not among them.
+/// Processes by their pids, as they were when they were first seen.
+pub(crate) type Processes = BTreeMap<i32, Stat>;
+
+/// Adds every process that /proc lists. Only those that are new are looked at.
+pub(crate) fn add_all(found: &mut Processes) -> Option<()> {
+    for pid in all_pids()? {
+        if let Entry::Vacant(new) = found.entry(pid)
+            && let Some(stat) = stat(pid)
+        {
+            new.insert(stat);
+        }
+    }
+    Some(())
+}
+
+/// Adds the processes below `root`, itself not among them.
 ///
 /// The listing is not atomic: what is forked or handed on while it is made can
 /// be missing. `None` where /proc does not tell.
-pub(crate) fn descendants(root: i32) -> Option<Vec<i32>> {
-    let mut found = BTreeSet::new();
-    let mut to_visit = vec![root];
-    while let Some(pid) = to_visit.pop() {
-        match read_children(pid) {
-            Children::Are(children) => {
-                to_visit.extend(children.into_iter().filter(|child| found.insert(*child)));
+pub(crate) fn add_descendants(root: i32, found: &mut Processes) -> Option<()> {
+    let mut visited = BTreeSet::new();
+    let mut to_visit = vec![(root, stat(root)?.threads)];
+    while let Some((pid, threads)) = to_visit.pop() {
+        let children = match read_children(pid, threads) {
+            Children::Are(children) => children,
+            Children::Gone => continue,
+            Children::NotTold => return add_descendants_by_parent(root, found),
+        };
+        for child in children {
+            let stat = match found.entry(child) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => match stat(child) {
+                    Some(stat) => new.insert(stat),
+                    None => continue,
+                },
+            };
+            // One that has ended has handed its children on.
+            if visited.insert(child) && !stat.is_zombie() {
+                to_visit.push((child, stat.threads));
             }
-            Children::Gone => {}
-            Children::NotTold => return descendants_by_parent(root),
         }
     }
-    Some(found.into_iter().collect())
+    Some(())
 }
 
 enum Children {
@@ -257,29 +289,39 @@ enum Children {
 
 /// The children of a process, as far as they are told.
 pub(crate) fn children(pid: i32) -> Vec<i32> {
-    match read_children(pid) {
-        Children::Are(children) => children,
-        Children::Gone | Children::NotTold => Vec::new(),
+    match stat(pid).map(|stat| read_children(pid, stat.threads)) {
+        Some(Children::Are(children)) => children,
+        Some(Children::Gone | Children::NotTold) | None => Vec::new(),
     }
 }
 
 /// The children of every thread of a process: each is listed with the thread
 /// that forked it.
-fn read_children(pid: i32) -> Children {
+fn read_children(pid: i32, threads: u32) -> Children {
+    if threads == 1 {
+        // As nearly all have: then there is no need to list them.
+        return children_of_thread(&format!("/proc/{pid}/task/{pid}"));
+    }
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
         return Children::Gone;
     };
     let mut children = Vec::new();
     for thread in threads.flatten() {
-        let path = thread.path();
-        match fs::read(path.join("children")) {
-            Ok(bytes) => children.extend(parse_pids(&bytes)),
-            // The thread has ended meanwhile, or there is no such file.
-            Err(_) if path.join("stat").exists() => return Children::NotTold,
-            Err(_) => {}
+        match children_of_thread(&thread.path().to_string_lossy()) {
+            Children::Are(its_own) => children.extend(its_own),
+            Children::Gone => {}
+            Children::NotTold => return Children::NotTold,
         }
     }
     Children::Are(children)
+}
+
+fn children_of_thread(folder: &str) -> Children {
+    match read(&format!("{folder}/children")) {
+        Some(bytes) => Children::Are(parse_pids(&bytes)),
+        None if Path::new(&format!("{folder}/stat")).exists() => Children::NotTold,
+        None => Children::Gone,
+    }
 }
 
 fn parse_pids(bytes: &[u8]) -> Vec<i32> {
@@ -290,25 +332,27 @@ fn parse_pids(bytes: &[u8]) -> Vec<i32> {
 }
 
 /// The same by looking at the parent of every process there is.
-fn descendants_by_parent(root: i32) -> Option<Vec<i32>> {
-    let parents = all_pids()?
-        .into_iter()
-        .filter_map(|pid| Some((pid, stat(pid)?.parent)));
-    Some(below(root, &parents.collect::<Vec<_>>()))
+fn add_descendants_by_parent(root: i32, found: &mut Processes) -> Option<()> {
+    let mut all = Processes::new();
+    add_all(&mut all)?;
+    let parents: Vec<_> = all.iter().map(|(pid, stat)| (*pid, stat.parent)).collect();
+    let below = below(root, &parents);
+    found.extend(all.into_iter().filter(|(pid, _)| below.contains(pid)));
+    Some(())
 }
 
 /// The pids below `root` in a list of pids with their parents.
-fn below(root: i32, parents: &[(i32, i32)]) -> Vec<i32> {
-    let mut children = std::collections::BTreeMap::<i32, Vec<i32>>::new();
+fn below(root: i32, parents: &[(i32, i32)]) -> BTreeSet<i32> {
+    let mut children = BTreeMap::<i32, Vec<i32>>::new();
     for (pid, parent) in parents {
         children.entry(*parent).or_default().push(*pid);
     }
-    let mut found = Vec::new();
+    let mut found = BTreeSet::new();
     let mut to_visit = vec![root];
     while let Some(pid) = to_visit.pop() {
         // Removed, so that a list that makes no tree ends as well.
         for child in children.remove(&pid).unwrap_or_default() {
-            found.push(child);
+            found.insert(child);
             to_visit.push(child);
         }
     }
@@ -316,8 +360,11 @@ fn below(root: i32, parents: &[(i32, i32)]) -> Vec<i32> {
 }
 
 fn read(path: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(512);
-    fs::File::open(path).ok()?.read_to_end(&mut bytes).ok()?;
+    let mut bytes = Vec::with_capacity(1024);
+    // Limited only in name: a plain file is asked for its size first, which is
+    // two system calls, and in /proc it is always 0.
+    let mut file = fs::File::open(path).ok()?.take(u64::MAX);
+    file.read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }
 
@@ -395,7 +442,9 @@ mod tests {
         let own = crate::sys::process::own_pid();
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
         let grandchild = loop {
-            if let Some(pid) = descendants(shell).unwrap().first() {
+            let mut found = Processes::new();
+            add_descendants(shell, &mut found).unwrap();
+            if let Some(pid) = found.keys().next() {
                 break *pid;
             }
             assert!(
@@ -404,13 +453,15 @@ mod tests {
             );
             std::thread::yield_now();
         };
-        for found in [
-            descendants(own).unwrap(),
-            descendants_by_parent(own).unwrap(),
-        ] {
-            assert!(found.contains(&shell), "{shell} not in {found:?}");
-            assert!(found.contains(&grandchild), "{grandchild} not in {found:?}");
-            assert!(!found.contains(&own));
+        for add in [add_descendants, add_descendants_by_parent] {
+            let mut found = Processes::new();
+            add(own, &mut found).unwrap();
+            assert!(found.contains_key(&shell), "{shell} not in {found:?}");
+            assert!(
+                found.contains_key(&grandchild),
+                "{grandchild} not in {found:?}"
+            );
+            assert!(!found.contains_key(&own));
         }
         done.send(()).unwrap();
         thread.join().unwrap();
@@ -432,7 +483,8 @@ mod tests {
 
     #[test]
     fn a_list_that_makes_no_tree_ends() {
-        assert_eq!(below(1, &[(2, 1), (3, 2), (1, 3), (9, 9)]), [2, 3, 1]);
+        let below = below(1, &[(2, 1), (3, 2), (1, 3), (9, 9)]);
+        assert_eq!(below, BTreeSet::from([1, 2, 3]));
     }
 
     proptest! {
