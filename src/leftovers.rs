@@ -14,7 +14,7 @@ use crate::procfs::{self, Identity, Processes, Stat};
 use crate::reason::{Facts, Named, Reason};
 use crate::signal::Signal;
 use crate::sys::descriptors;
-use crate::sys::process::{PidFd, own_pid};
+use crate::sys::process::PidFd;
 use crate::sys::signals::{Target, kill};
 
 /// How often the tree is read at most, until a reading shows nobody new.
@@ -89,10 +89,10 @@ enum Sent {
 
 impl Leftovers {
     /// Nobody has been asked yet.
-    pub(crate) fn new(pid1: bool, remember: bool) -> Self {
+    pub(crate) fn new(own_pid: i32, remember: bool) -> Self {
         Self {
-            pid1,
-            own_pid: own_pid(),
+            pid1: own_pid == 1,
+            own_pid,
             asked: BTreeMap::new(),
             refused: BTreeSet::new(),
             command_asked: None,

@@ -94,7 +94,6 @@ fn start<'a>(
 ) -> Result<Supervisor<'a>, String> {
     let own_pid = process::own_pid();
     let pid1 = own_pid == 1;
-    let parent = nix::unistd::getppid().as_raw();
 
     let subreaper = if pid1 {
         Ok(())
@@ -102,6 +101,7 @@ fn start<'a>(
         nix::sys::prctl::set_child_subreaper(true)
     };
     if let Some(signal) = settings.parent_death {
+        let parent = nix::unistd::getppid().as_raw();
         process::die_with_parent(signal, parent).map_err(|errno| {
             format!(
                 "--parent-death-signal: cannot ask for {signal}: {}",
@@ -113,6 +113,7 @@ fn start<'a>(
     let relay = open_relay(settings)?;
     let terminal = Terminal::look(own_pid, settings.forward_to);
     let setup = Setup {
+        own_pid,
         inherited,
         parent_death: (!pid1).then_some(Signal::TERM),
         group: terminal.group(),
@@ -166,7 +167,7 @@ fn start<'a>(
         command: Some(child.pid),
         child,
         leftovers: Leftovers::new(
-            pid1,
+            own_pid,
             settings.report.is_some() || settings.rehearse.is_some(),
         ),
         oom_kills: cgroup::oom_kills(),

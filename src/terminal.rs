@@ -53,10 +53,10 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Looks where we are.
     pub(crate) fn look(own_pid: i32, forward_to: ForwardTo) -> Self {
-        let own_group = getpgrp();
         let mut terminal = Self {
             own_pid,
-            own_group,
+            // Of no use without a terminal.
+            own_group: Pid::from_raw(0),
             group: Group::Own,
             job_control: false,
             in_foreground: false,
@@ -69,6 +69,8 @@ impl Terminal {
         let Some((device, foreground)) = controlling_terminal() else {
             return terminal;
         };
+        let own_group = getpgrp();
+        terminal.own_group = own_group;
         let leader = getsid(None).ok().map(Pid::as_raw);
         terminal.session_leader = leader;
         terminal.leads_session = leader == Some(own_pid);

@@ -33,13 +33,12 @@ pub(crate) fn release_inherited(keep: &[BorrowedFd<'_>]) {
     if let Some(null) = null {
         replace(&null, 0);
         replace(&null, 1);
-        if !is_open(2) {
+        // It is the lowest that was free: above 2 it says that all three were open.
+        if null.as_raw_fd() <= 2 && !is_open(2) {
             replace(&null, 2);
         }
-        // It may itself have landed on one of the three.
-        if null.as_raw_fd() <= 2 {
-            std::mem::forget(null);
-        }
+        // One of the three itself, or closed below with all others.
+        std::mem::forget(null);
     }
     let mut kept: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
     kept.sort_unstable();

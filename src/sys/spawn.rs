@@ -19,6 +19,8 @@ use crate::terminal::{self, Group};
 /// What the child is to be besides a copy of its parent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup<'a> {
+    /// Our own process id, by which the child knows its parent.
+    pub(crate) own_pid: i32,
     /// The signal state that it gets.
     pub(crate) inherited: Inherited,
     /// The signal that it gets if `supervise` is killed.
@@ -55,7 +57,6 @@ impl Child {
 /// EAGAIN: a limit on processes is reached; ENOMEM; see fork(2), mmap(2).
 pub(crate) fn spawn(arguments: &[CString], setup: Setup<'_>) -> nix::Result<Child> {
     let note = Note::new()?;
-    let parent = process::own_pid();
     // SAFETY: this process has one thread, so that the child may do whatever
     // the parent may.
     match unsafe { fork() }? {
@@ -72,7 +73,7 @@ pub(crate) fn spawn(arguments: &[CString], setup: Setup<'_>) -> nix::Result<Chil
             })
         }
         ForkResult::Child => {
-            run(arguments, setup, parent, &note);
+            run(arguments, setup, &note);
             // SAFETY: ends the child without running anything of the parent's.
             unsafe { libc::_exit(i32::from(crate::status::FAILED)) }
         }
@@ -80,7 +81,7 @@ pub(crate) fn spawn(arguments: &[CString], setup: Setup<'_>) -> nix::Result<Chil
 }
 
 /// The child: becomes the command, or leaves a note why not.
-fn run(arguments: &[CString], setup: Setup<'_>, parent: i32, note: &Note) {
+fn run(arguments: &[CString], setup: Setup<'_>, note: &Note) {
     if setup.group != Group::Shared {
         // Cannot fail: it is no session leader and the group is its own.
         let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
@@ -96,9 +97,9 @@ fn run(arguments: &[CString], setup: Setup<'_>, parent: i32, note: &Note) {
     if let Some(signal) = setup.parent_death {
         // If it cannot be had, the command lives on when we are killed, as it
         // would under any other init.
-        let _ = process::die_with_parent(signal, parent);
+        let _ = process::die_with_parent(signal, setup.own_pid);
     }
-    name_to_itself(parent);
+    name_to_itself(setup.own_pid);
     if let Some(address) = setup.notify_socket {
         set(notify::VARIABLE, address);
     }
