@@ -2,7 +2,7 @@
 //! and whether a process's is frozen. Reading may fail anywhere: then nothing is
 //! known.
 
-use std::fs;
+use crate::procfs;
 
 /// Where the hierarchies are mounted, by convention: version 2, version 2 beside
 /// version 1, and version 1 by the name of the controller.
@@ -12,7 +12,7 @@ const MOUNTS: &str = "/sys/fs/cgroup/";
 /// How many processes of our control group the kernel has killed for want of
 /// memory, since the group was made.
 pub(crate) fn oom_kills() -> Option<u64> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let groups = read("/proc/self/cgroup")?;
     let (mounts, path, file) = match group_of(&groups, "memory") {
         Some(path) => (vec![format!("{MOUNTS}memory")], path, "memory.oom_control"),
         None => (
@@ -27,7 +27,7 @@ pub(crate) fn oom_kills() -> Option<u64> {
 
 /// Whether the control group of a process is frozen.
 pub(crate) fn is_frozen(pid: i32) -> bool {
-    let Ok(groups) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else {
+    let Some(groups) = read(&format!("/proc/{pid}/cgroup")) else {
         return false;
     };
     let freezer = group_of(&groups, "freezer")
@@ -60,7 +60,11 @@ fn read_in(mounts: &[String], path: &str, file: &str) -> Option<String> {
     mounts
         .iter()
         .flat_map(|mount| [format!("{mount}{path}/{file}"), format!("{mount}/{file}")])
-        .find_map(|path| fs::read_to_string(path).ok())
+        .find_map(|path| read(&path))
+}
+
+fn read(path: &str) -> Option<String> {
+    String::from_utf8(procfs::read(path)?).ok()
 }
 
 /// The number in a line `NAME NUMBER`.

@@ -359,10 +359,11 @@ fn below(root: i32, parents: &[(i32, i32)]) -> BTreeSet<i32> {
     found
 }
 
-fn read(path: &str) -> Option<Vec<u8>> {
+/// Reads a file that the kernel makes up.
+pub(crate) fn read(path: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(1024);
     // Limited only in name: a plain file is asked for its size first, which is
-    // two system calls, and in /proc it is always 0.
+    // two system calls, and here it is always 0.
     let mut file = fs::File::open(path).ok()?.take(u64::MAX);
     file.read_to_end(&mut bytes).ok()?;
     Some(bytes)

@@ -234,7 +234,9 @@ impl Supervisor<'_> {
                 Err(last_act) => break last_act,
             }
         };
-        self.account.oom_kills = self.new_oom_kills();
+        if self.settings.report.is_some() {
+            self.account.oom_kills = self.new_oom_kills();
+        }
         last_act
     }
 
