@@ -75,7 +75,9 @@ fn conclude(
         last_act = LastAct::Exit(u8::from(!graceful));
     }
     account.exit_status = last_act.code();
-    if let Some((file, report)) = file.zip(account.report()) {
+    if let Some(file) = file
+        && let Some(report) = account.report()
+    {
         file.write(&report);
     }
     last_act
