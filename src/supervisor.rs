@@ -21,7 +21,7 @@ use crate::status::{self, Ending, LastAct, StatusRules};
 use crate::sys::signals::{self, Inherited, Target};
 use crate::sys::spawn::{Child, Setup, spawn};
 use crate::sys::wait::{self, Waited};
-use crate::sys::{descriptors, process};
+use crate::sys::{descriptors, memory, process};
 use crate::terminal::{Group, Terminal};
 
 /// How many children are reaped before signals and the deadline are looked at
@@ -230,6 +230,7 @@ struct Supervisor<'a> {
 
 impl Supervisor<'_> {
     fn run(mut self) -> LastAct {
+        memory::give_back_code();
         let last_act = loop {
             match self.turn() {
                 Ok(()) => {}
