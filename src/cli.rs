@@ -374,7 +374,9 @@ impl Reader<'_> {
 
         let notify_relay = !self.switch("no-notify-relay")?;
         let rehearse = match self.one("rehearse")? {
-            Some(given) => Some(given.read(|text| settings::parse_rehearse(text, stop_on))?),
+            Some(given) => {
+                Some(given.read(|text| settings::parse_rehearse(text, stop_on, &rewrite))?)
+            }
             None => None,
         };
         if !notify_relay && rehearse.is_some_and(|rehearse| rehearse.after.is_none()) {

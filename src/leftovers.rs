@@ -25,6 +25,9 @@ const READINGS: usize = 4;
 /// How many processes are named in the log.
 const NAMED: usize = 10;
 
+/// How many are kept for a report.
+pub(crate) const REMEMBERED: usize = 64;
+
 /// A process as it was found.
 #[derive(Clone, Copy, Debug)]
 struct Found {
@@ -74,6 +77,18 @@ pub(crate) struct Left {
     pub(crate) process: Named,
     /// Why it is still there.
     pub(crate) reason: Reason,
+}
+
+/// All that are left.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AllLeft {
+    /// How many, with those that have ended and are not reaped.
+    pub(crate) all: usize,
+    /// How many others than the command have not ended.
+    pub(crate) others: usize,
+    /// The first of them, looked at closely: that takes a dozen files of each, and
+    /// the more there are the less each is read.
+    pub(crate) explained: Vec<Left>,
 }
 
 /// How a signal went.
@@ -223,26 +238,25 @@ impl Leftovers {
         }
     }
 
-    /// Names those that are left in the log, and what is the matter with each.
-    /// Returns them as far as /proc tells.
-    pub(crate) fn name(&self, what: &str, command: Option<i32>) -> Vec<Left> {
-        let Some(left) = self.left(command) else {
+    /// Names those that are left in the log, and what is the matter with each; with
+    /// `alone` the command only. Returns them as far as /proc tells.
+    pub(crate) fn name(&self, what: &str, command: Option<i32>, alone: bool) -> AllLeft {
+        let Some(left) = self.left(command, alone) else {
             warn!("some process {what}; /proc does not tell which");
-            return Vec::new();
+            return AllLeft::default();
         };
-        if left.is_empty() {
+        if left.all == 0 {
             warn!("some process {what}; /proc does not show which");
         }
-        for Left { process, reason } in left.iter().take(NAMED) {
+        let named = left.explained.iter().take(NAMED);
+        for Left { process, reason } in named.clone() {
             match reason {
                 Reason::NotReaped(_) => warn!("{process} {reason}"),
                 reason => warn!("{process} {what}: {reason}"),
             }
         }
-        if let Some(more) = left.len().checked_sub(NAMED)
-            && more > 0
-        {
-            warn!("and {more} more");
+        if left.all > named.len() {
+            warn!("and {} more", left.all - named.len());
         }
         left
     }
@@ -269,23 +283,32 @@ impl Leftovers {
     /// Those that are left and why: the command, the others, and last those that
     /// have ended and whose parents have not noticed. `None` where /proc does not
     /// tell.
-    fn left(&self, command: Option<i32>) -> Option<Vec<Left>> {
-        let mut left: Vec<(u8, Left)> = self
-            .find()?
+    fn left(&self, command: Option<i32>, alone: bool) -> Option<AllLeft> {
+        let found = self.find()?;
+        let mut left: Vec<(u8, &Found)> = found
             .iter()
             .filter_map(|process| {
-                let stat = procfs::stat(process.identity.pid)?;
-                let place = match stat.is_zombie() {
+                let is_command = Some(process.identity.pid) == command;
+                match process.ended {
                     // We are about to reap it.
-                    true if stat.parent == self.own_pid => return None,
-                    true => 2,
-                    false => u8::from(Some(process.identity.pid) != command),
-                };
-                Some((place, self.explain(process.identity, &stat)))
+                    true if process.parent == self.own_pid => None,
+                    _ if alone && !is_command => None,
+                    true => Some((2, process)),
+                    false => Some((u8::from(!is_command), process)),
+                }
             })
             .collect();
-        left.sort_by_key(|(place, left)| (*place, left.process.pid));
-        Some(left.into_iter().map(|(_, left)| left).collect())
+        left.sort_by_key(|(place, process)| (*place, process.identity.pid));
+        let closely = if self.remember { REMEMBERED } else { NAMED };
+        let explained = left.iter().take(closely).filter_map(|(_, process)| {
+            let stat = procfs::stat(process.identity.pid)?;
+            Some(self.explain(process.identity, &stat))
+        });
+        Some(AllLeft {
+            all: left.len(),
+            others: left.iter().filter(|(place, _)| *place == 1).count(),
+            explained: explained.collect(),
+        })
     }
 
     fn explain(&self, identity: Identity, stat: &Stat) -> Left {

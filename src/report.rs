@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::leftovers::Left;
+use crate::leftovers::{AllLeft, Left, REMEMBERED};
 use crate::lifecycle::Grace;
-use crate::reason::Named;
+use crate::reason::{Named, Reason};
 use crate::settings::Settings;
 use crate::signal::Signal;
 use crate::status::Ending;
@@ -22,9 +22,6 @@ const LONGEST: usize = 4096;
 
 /// How many bytes of a text of its own length are kept: of a name, of an error.
 const LONGEST_TEXT: usize = 400;
-
-/// How many leftovers are kept by name.
-const NAMED: usize = 64;
 
 /// Who asked for a stop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -194,14 +191,16 @@ impl Account {
     }
 
     /// Notes who is there when SIGKILL is sent, and why.
-    pub(crate) fn note_left(&mut self, left: &[Left], command: Option<i32>) {
-        for Left { process, reason } in left {
+    pub(crate) fn note_left(&mut self, left: &AllLeft, command: Option<i32>) {
+        self.killed += left.others;
+        // Those that have ended are nobody's loss.
+        let alive = |left: &&Left| !matches!(left.reason, Reason::NotReaped(_));
+        for Left { process, reason } in left.explained.iter().filter(alive) {
             let reason = Some(short(&reason.to_string()));
             if Some(process.pid) == command {
                 self.reason = reason;
                 continue;
             }
-            self.killed += 1;
             if let Some(other) = self.other(process) {
                 other.killed = true;
                 // It may have executed something else since it was asked.
@@ -226,7 +225,7 @@ impl Account {
             .position(|other| other.pid == process.pid);
         let at = match known {
             Some(at) => at,
-            None if self.others.len() >= NAMED => return None,
+            None if self.others.len() >= REMEMBERED => return None,
             None => {
                 self.others.push(Other {
                     pid: process.pid,
@@ -391,7 +390,7 @@ impl Form {
             orphans_reaped: account.orphans,
             oom_kills: account.oom_kills,
             exit_status: account.exit_status,
-            cut: account.others.len() >= NAMED,
+            cut: account.others.len() >= REMEMBERED,
         }
     }
 }
@@ -404,7 +403,6 @@ fn seconds(time: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reason::Reason;
 
     const KILL: Ending = Ending::Killed(Signal::KILL, false);
     const TERM: Ending = Ending::Killed(Signal::TERM, false);
@@ -479,11 +477,21 @@ mod tests {
         };
         account.note_asked(&[named(8, "a"), named(9, "b")]);
         account.note_reaped(8, TERM);
-        let left = |pid, name| Left {
+        let left = |pid, name, reason| Left {
             process: named(pid, name),
-            reason: Reason::Stopped,
+            reason,
         };
-        account.note_left(&[left(7, "cmd"), left(9, "b"), left(10, "c")], Some(7));
+        let all = AllLeft {
+            others: 2,
+            explained: vec![
+                left(7, "cmd", Reason::Stopped),
+                left(9, "b", Reason::Stopped),
+                left(10, "c", Reason::Stopped),
+                left(11, "d", Reason::NotReaped(None)),
+            ],
+            ..AllLeft::default()
+        };
+        account.note_left(&all, Some(7));
         assert_eq!((account.asked, account.killed, account.orphans), (2, 2, 1));
         let others: Vec<(i32, bool, bool)> = account
             .others
@@ -508,7 +516,7 @@ mod tests {
             let name = "\"".repeat(64);
             account.note_asked(&[Named { pid, name }]);
         }
-        assert_eq!(account.others.len(), NAMED);
+        assert_eq!(account.others.len(), REMEMBERED);
         let report = account.report().unwrap();
         assert!(report.len() <= LONGEST, "{}", report.len());
         let read: serde_json::Value = serde_json::from_str(&report).unwrap();

@@ -189,11 +189,18 @@ pub(crate) fn default_stop_on() -> SignalSet {
 
 /// Reads when to rehearse: `ready` or a duration; by SIGTERM if that is a stop
 /// request.
-pub(crate) fn parse_rehearse(text: &str, stop_on: SignalSet) -> Result<Rehearse, String> {
+pub(crate) fn parse_rehearse(
+    text: &str,
+    mut stop_on: SignalSet,
+    rewrite: &[(Signal, Option<Signal>)],
+) -> Result<Rehearse, String> {
     let after = match text {
         "ready" => None,
         text => Some(parse_duration(text, " or ready")?),
     };
+    for (swallowed, _) in rewrite.iter().filter(|(_, to)| to.is_none()) {
+        stop_on.remove(*swallowed);
+    }
     let signal = if stop_on.contains(Signal::TERM) {
         Some(Signal::TERM)
     } else {

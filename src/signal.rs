@@ -173,6 +173,11 @@ impl SignalSet {
         self.0 |= Self::bit(signal);
     }
 
+    /// Takes `signal` out.
+    pub(crate) fn remove(&mut self, signal: Signal) {
+        self.0 &= !Self::bit(signal);
+    }
+
     /// Whether `signal` is in the set.
     pub(crate) fn contains(self, signal: Signal) -> bool {
         self.0 & Self::bit(signal) != 0

@@ -7,8 +7,8 @@ use log::{debug, error, info, warn};
 use nix::errno::Errno;
 
 use crate::cgroup;
-use crate::leftovers::{Left, Leftovers};
-use crate::lifecycle::{Action, Event, Lifecycle, Mark, Rules, Scope};
+use crate::leftovers::{AllLeft, Leftovers};
+use crate::lifecycle::{self, Action, Event, Lifecycle, Mark, Rules, Scope};
 use crate::logging;
 use crate::notify::Relay;
 use crate::procfs;
@@ -562,8 +562,9 @@ impl Supervisor<'_> {
     }
 
     /// Names those that are to end and have not.
-    fn name(&self, what: &str) -> Vec<Left> {
-        self.leftovers.name(what, self.command)
+    fn name(&self, what: &str) -> AllLeft {
+        let alone = self.settings.leftovers == lifecycle::Leftovers::Leave;
+        self.leftovers.name(what, self.command, alone)
     }
 
     /// The process group of the command, if it is not ours.

@@ -420,8 +420,16 @@ fn a_rehearsal_can_wait_until_it_is_ready() {
     }
     let output = supervise(&["--rehearse", "ready", "--no-notify-relay", "--", "true"]);
     assert_eq!(output.status.code(), Some(125));
-    let output = supervise(&["--rehearse", "1", "--stop-on", "none", "--", "true"]);
-    assert_eq!(output.status.code(), Some(125));
+    for words in [
+        ["--stop-on", "none"].as_slice(),
+        &["--rewrite", "TERM:0", "--rewrite", "INT:0"],
+    ] {
+        let words = [&["--rehearse", "1"], words, &["--", "true"]].concat();
+        let output = supervise(&words);
+        assert_eq!(output.status.code(), Some(125));
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(errors.contains("no signal is a stop request"), "{errors}");
+    }
 }
 
 #[test]

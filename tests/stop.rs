@@ -796,3 +796,21 @@ fn a_stop_delay_is_a_part_of_the_grace_period() {
         assert!(run.errors().contains("grace period of 800ms is over"));
     }
 }
+
+#[test]
+fn with_leave_the_command_alone_is_named() {
+    for home in homes() {
+        let mut run = start(home)
+            .options("-t 400ms --leftovers leave")
+            .shell("sleep 1030 & trap '' TERM; echo ready $$; exec sleep 1031");
+        run.ready();
+        let command = run.command();
+        // Not ours to stop, but this test's to end.
+        let _worker = Leftover(children_of(command)[0]);
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
+        let errors = run.errors();
+        assert_eq!(errors.matches("has not ended yet: ").count(), 1, "{errors}");
+        assert_eq!(errors.matches("has not ended: ").count(), 1, "{errors}");
+    }
+}
