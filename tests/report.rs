@@ -435,19 +435,31 @@ fn a_rehearsal_can_wait_until_it_is_ready() {
 #[test]
 fn whoever_is_quicker_than_the_rehearsal_is_the_one_who_asked() {
     let reported = Reported::new();
+    let go = reported.folder.file("go");
+    let fixture = fixture();
+    let script = format!(
+        "(trap '' TERM; until [ -e {go} ]; do sleep 0.02; done
+          {fixture} notify READY=1; echo notified) &
+         exec {fixture} print-signals 10"
+    );
     let mut run = reported
         .start(Home::Plain)
-        .options("--rehearse 1000s")
-        .shell(&format!("trap 'exit 0' TERM; echo ready $$; {LOOP}"));
+        .options("--rehearse ready")
+        .run(&["sh", "-c", &script]);
     run.ready();
-    run.signal(libc::SIGINT);
-    // sh has no handler for that.
-    assert_eq!(run.wait(), Ended::code(1));
+    run.signal(libc::SIGTERM);
+    assert!(run.line().starts_with("15 "));
+    std::fs::write(go, "").unwrap();
+    assert_eq!(run.line(), "notified");
+    // It is ready now, and was asked before: not once more.
+    run.signal(libc::SIGUSR1);
+    assert!(run.line().starts_with("10 "));
+    assert_eq!(run.wait(), Ended::code(0));
     assert_has(
         &reported.read(),
         &[
-            ("/stop/signal", json!("SIGINT")),
-            ("/exit_status", json!(1)),
+            ("/stop/sender/kind", json!("process")),
+            ("/outcome", json!("graceful")),
         ],
     );
 }
