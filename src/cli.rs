@@ -14,10 +14,7 @@ use crate::signal::{Signal, SignalSet};
 
 /// What the name of every environment variable starts with; the rest is the
 /// option's long name.
-const PREFIX: &str = "SUPERVISE_";
-
-/// The variable for the log filter, which has no option of that name.
-const LOG_VARIABLE: &str = "SUPERVISE_LOG";
+pub(crate) const PREFIX: &str = "SUPERVISE_";
 
 const ABOUT: &str = "\
 Run COMMAND, forward signals to it, reap what it leaves behind, and when it is
@@ -217,13 +214,14 @@ fn help_options() -> [Arg; 2] {
     ]
 }
 
-/// Reads the command line, the program's name first, and the environment.
+/// Reads the command line, the program's name first, and the variables that begin
+/// with [`PREFIX`].
 ///
 /// # Errors
 /// One line: what is wrong, with which value, and what to write instead.
 pub(crate) fn read(
     arguments: &[OsString],
-    environment: &dyn Fn(&str) -> Option<OsString>,
+    environment: &[(OsString, OsString)],
 ) -> Result<Invocation, String> {
     if let Some(command) = without_options(arguments) {
         let settings = Reader {
@@ -301,7 +299,8 @@ struct Reader<'a> {
     /// The options; `None` where none were typed.
     matches: Option<&'a ArgMatches>,
     command: Vec<&'a OsString>,
-    environment: &'a dyn Fn(&str) -> Option<OsString>,
+    /// Our own variables.
+    environment: &'a [(OsString, OsString)],
 }
 
 /// One value, and the name of where it was given for the error message.
@@ -417,7 +416,7 @@ impl Reader<'_> {
     fn report(&self) -> Option<PathBuf> {
         self.values("report")
             .and_then(|mut values| values.next_back().cloned())
-            .or_else(|| (self.environment)(&variable_name("report")))
+            .or_else(|| self.set("report").cloned())
             .filter(|path| !path.is_empty())
             .map(PathBuf::from)
     }
@@ -446,7 +445,7 @@ impl Reader<'_> {
             return Ok("error".to_owned());
         }
         let level = match verbose {
-            0 => match self.variable(LOG_VARIABLE)? {
+            0 => match self.variable("log")? {
                 Some(given) => {
                     given.read(settings::check_log_filter)?;
                     return Ok(given.value);
@@ -493,7 +492,7 @@ impl Reader<'_> {
         if self.typed(id) {
             return Ok(true);
         }
-        match self.variable(&variable_name(id))? {
+        match self.variable(id)? {
             Some(given) => given.read(settings::parse_switch),
             None => Ok(false),
         }
@@ -532,30 +531,31 @@ impl Reader<'_> {
             Some(values) => values
                 .map(|value| Given::new(format!("--{id}"), value))
                 .collect(),
-            None => Ok(self.variable(&variable_name(id))?.into_iter().collect()),
+            None => Ok(self.variable(id)?.into_iter().collect()),
         }
     }
 
-    /// An environment variable; empty counts as unset.
-    fn variable(&self, name: &str) -> Result<Option<Given>, String> {
-        match (self.environment)(name) {
-            Some(value) if !value.as_bytes().is_empty() => {
-                Given::new(name.to_owned(), &value).map(Some)
-            }
-            _ => Ok(None),
-        }
+    /// What an option's environment variable says; empty counts as unset.
+    fn variable(&self, id: &str) -> Result<Option<Given>, String> {
+        let value = self.set(id).filter(|value| !value.is_empty());
+        value
+            .map(|value| Given::new(variable_name(id), value))
+            .transpose()
+    }
+
+    /// What an option's environment variable is set to.
+    fn set(&self, id: &str) -> Option<&OsString> {
+        // Most often there is none at all.
+        let (_, value) = self
+            .environment
+            .iter()
+            .find(|(name, _)| *name == *variable_name(id))?;
+        Some(value)
     }
 }
 
 fn variable_name(id: &str) -> String {
-    // Letter by letter, since each start asks for every name.
-    let mut name = String::with_capacity(PREFIX.len() + id.len());
-    name.push_str(PREFIX);
-    name.extend(id.chars().map(|c| match c {
-        '-' => '_',
-        c => c.to_ascii_uppercase(),
-    }));
-    name
+    format!("{PREFIX}{}", id.replace('-', "_").to_ascii_uppercase())
 }
 
 #[cfg(test)]
@@ -573,12 +573,11 @@ mod tests {
             .chain(words.split(' ').filter(|w| !w.is_empty()))
             .map(Into::into)
             .collect();
-        read(&arguments, &|name| {
-            environment
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, value)| value.into())
-        })
+        let environment: Vec<(OsString, OsString)> = environment
+            .iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
+        read(&arguments, &environment)
     }
 
     #[track_caller]
@@ -643,7 +642,7 @@ mod tests {
     fn words_that_are_not_utf8_reach_the_command() {
         let word = OsString::from_vec(b"\xff\xfe".to_vec());
         let arguments = ["supervise".into(), "cmd".into(), word.clone()];
-        let Ok(Invocation::Run(settings)) = read(&arguments, &|_| None) else {
+        let Ok(Invocation::Run(settings)) = read(&arguments, &[]) else {
             panic!("refused");
         };
         assert_eq!(settings.command[1].as_bytes(), word.as_bytes());
@@ -825,7 +824,7 @@ mod tests {
 
     #[test]
     fn docker_can_read_the_version_of_its_init() {
-        let version_of = |name: &str| match read(&[name.into(), "--version".into()], &|_| None) {
+        let version_of = |name: &str| match read(&[name.into(), "--version".into()], &[]) {
             Ok(Invocation::Print(text)) => text,
             other => panic!("{other:?}"),
         };

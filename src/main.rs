@@ -67,7 +67,7 @@ extern "C" fn entry(count: c_int, arguments: *const *const c_char) -> c_int {
 }
 
 fn run(arguments: &[OsString], inherited: Inherited) -> LastAct {
-    let settings = match cli::read(arguments, &|name| std::env::var_os(name)) {
+    let settings = match cli::read(arguments, &sys::environment::beginning_with(cli::PREFIX)) {
         Ok(Invocation::Run(settings)) => settings,
         Ok(Invocation::Print(text)) => return print(&text),
         Err(why) => {

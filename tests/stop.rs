@@ -65,6 +65,8 @@ fn a_command_that_does_not_end_is_killed_at_the_deadline_and_not_before() {
             errors.contains("(fixture) has not ended: it has taken SIGTERM"),
             "{errors}"
         );
+        // It is known who sent it.
+        assert!(!errors.contains("not by supervise"), "{errors}");
     }
 }
 

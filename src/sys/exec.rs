@@ -11,6 +11,7 @@ use std::ptr;
 
 use nix::errno::Errno;
 
+use super::environment::environ;
 use crate::executable::{Kind, OWN_MACHINE, SAMPLE, machine_name};
 use crate::status::{NOT_EXECUTABLE, NOT_FOUND};
 
@@ -27,11 +28,6 @@ pub(crate) struct ExecError {
     pub(crate) status: u8,
     /// One line, without the name of the program that says it.
     pub(crate) text: String,
-}
-
-unsafe extern "C" {
-    /// The environment, as environ(7) has it.
-    static environ: *const *const libc::c_char;
 }
 
 /// Executes the command in place of this process. Returns only on failure.

@@ -24,6 +24,7 @@ compile_error!("supervise does not know the signal numbers of this architecture"
 
 pub(crate) mod datagram;
 pub(crate) mod descriptors;
+pub(crate) mod environment;
 pub(crate) mod exec;
 pub(crate) mod memory;
 pub(crate) mod process;
