@@ -270,7 +270,16 @@ fn whatever_is_in_it_it_is_one_object_of_4096_bytes_at_most() {
 fn a_file_that_cannot_be_written_is_refused_before_the_start() {
     let folder = Folder::new();
     let started = folder.file("started");
-    for path in ["/nonexistent/report", "/"] {
+    // Nobody reads from this one, and nobody is waited for.
+    let fifo = folder.file("fifo");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    for path in ["/nonexistent/report", "/", &fifo] {
         let output = supervise(&["--report", path, "--", "touch", &started]);
         assert_eq!(output.status.code(), Some(125), "{path}");
         let errors = String::from_utf8_lossy(&output.stderr);
