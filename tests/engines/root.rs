@@ -22,6 +22,7 @@ pub fn make() {
     }
     println!("making {} (once, by debootstrap)", folder().display());
     let building = machine::kept("root.building");
+    std::fs::create_dir_all(machine::kept("")).unwrap();
     machine::remove(&building);
     let log = File::create(log()).unwrap();
     // What it mounts meanwhile is gone when it ends, whichever way.
