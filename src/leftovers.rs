@@ -51,6 +51,7 @@ impl Found {
 }
 
 /// What is left, and who of it has been asked.
+#[expect(clippy::struct_excessive_bools, reason = "facts, each of its own")]
 #[derive(Debug)]
 pub(crate) struct Leftovers {
     pid1: bool,
@@ -68,6 +69,8 @@ pub(crate) struct Leftovers {
     rest_asked: bool,
     /// Whether somebody wants to know who was asked.
     remember: bool,
+    /// Whether the grace period is 0.
+    no_grace: bool,
 }
 
 /// A process that is left, and why.
@@ -104,7 +107,7 @@ enum Sent {
 
 impl Leftovers {
     /// Nobody has been asked yet.
-    pub(crate) fn new(own_pid: i32, remember: bool) -> Self {
+    pub(crate) fn new(own_pid: i32, remember: bool, no_grace: bool) -> Self {
         Self {
             pid1: own_pid == 1,
             own_pid,
@@ -114,6 +117,7 @@ impl Leftovers {
             asked_blindly: None,
             rest_asked: false,
             remember,
+            no_grace,
         }
     }
 
@@ -175,7 +179,9 @@ impl Leftovers {
         let mut asked = Vec::new();
         for process in found {
             let identity = process.identity;
-            if Some(identity.pid) == command || self.asked.contains_key(&identity) {
+            // One that has ended hears nothing.
+            let passed_over = process.ended || Some(identity.pid) == command;
+            if passed_over || self.asked.contains_key(&identity) {
                 continue;
             }
             debug!("asking pid {} to stop", identity.pid);
@@ -190,7 +196,10 @@ impl Leftovers {
                 Sent::Gone => {}
             }
         }
-        info!("asked what else is left to stop: {} processes", asked.len());
+        info!(
+            "asked what else is left to stop: {}",
+            processes(asked.len())
+        );
         if self.remember {
             asked.into_iter().filter_map(named).collect()
         } else {
@@ -329,9 +338,14 @@ impl Leftovers {
                 signals: procfs::signal_sets(pid),
                 asked_by: self.asked_by(identity),
                 parent: named(stat.parent).filter(|parent| parent.pid != self.own_pid),
-                child: procfs::children(pid).into_iter().find_map(named_if_alive),
+                // The one that was forked last is what a shell runs in the foreground.
+                child: procfs::children(pid)
+                    .into_iter()
+                    .rev()
+                    .find_map(named_if_alive),
                 inner_init: procfs::is_inner_init(pid),
                 name: stat.name(),
+                no_grace: self.no_grace,
                 all_asked: self.rest_asked,
             })
         };
@@ -436,6 +450,14 @@ impl Leftovers {
             report(Target::Process(pid), *signal, result);
         }
         sent
+    }
+}
+
+/// A number of processes, in words.
+pub(crate) fn processes(count: usize) -> String {
+    match count {
+        1 => "1 process".to_owned(),
+        count => format!("{count} processes"),
     }
 }
 

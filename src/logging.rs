@@ -64,6 +64,11 @@ pub(crate) fn write(message: &str) {
     write_at(Level::Error, message);
 }
 
+/// Writes one line whatever is to be logged: one that was asked for.
+pub(crate) fn say(message: &str) {
+    write_at(Level::Info, message);
+}
+
 fn write_at(level: Level, message: &str) {
     if DROPPED.load(Ordering::Relaxed) > 0 && !write_dropped() {
         DROPPED.fetch_add(1, Ordering::Relaxed);

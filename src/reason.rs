@@ -34,6 +34,7 @@ pub(crate) struct SignalSets {
 }
 
 /// What is known of a process that is left.
+#[expect(clippy::struct_excessive_bools, reason = "facts, each of its own")]
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     /// The letter that /proc/PID/stat has for its state.
@@ -54,6 +55,8 @@ pub(crate) struct Facts {
     pub(crate) inner_init: bool,
     /// Its own name.
     pub(crate) name: String,
+    /// Whether there is no grace period, and nobody is asked.
+    pub(crate) no_grace: bool,
     /// Whether everything has been asked that is to be.
     pub(crate) all_asked: bool,
 }
@@ -76,13 +79,16 @@ pub(crate) enum Reason {
     NotAsked(Option<Named>),
     /// It runs as another user, and we may not signal it.
     NotAllowed,
+    /// Nobody was: the grace period is 0.
+    NoTime,
     /// It was started after everything was asked.
     TooLate,
     /// It ignores the signal.
     Ignores(Signal),
     /// It blocks the signal.
     Blocks(Signal),
-    /// It is a shell that handles the signal when this child has ended.
+    /// It handles the signal, and is a shell with this child: if that runs in the
+    /// foreground, the handler runs when it has ended.
     WaitsFor(Signal, Named),
     /// It handles the signal, and has not ended.
     Handles(Signal),
@@ -119,7 +125,9 @@ impl Reason {
             _ => {}
         }
         let Some(signal) = facts.asked_by else {
-            return if facts.all_asked {
+            return if facts.no_grace {
+                Self::NoTime
+            } else if facts.all_asked {
                 Self::TooLate
             } else {
                 Self::NotAsked(facts.parent)
@@ -166,27 +174,30 @@ impl fmt::Display for Reason {
             Self::Traced => f.write_str("a debugger has stopped it"),
             Self::NotAsked(Some(parent)) if is_shell(&parent.name) => write!(
                 f,
-                "it was not asked yet, for its parent {parent} is a shell that passes no signal \
-                 on; exec the command in it, or use --process-group"
+                "supervise has not asked it yet, and its parent {parent} is a shell, which passes \
+                 no signal on unless its script does; exec the command in it, or use \
+                 --process-group"
             ),
             Self::NotAsked(Some(parent)) => write!(
                 f,
-                "it was not asked yet; its parent {parent} is to stop it, or it is asked when the \
-                 command has ended"
+                "supervise has not asked it yet; its parent {parent} is to stop it, or it is asked \
+                 when the command has ended"
             ),
-            Self::NotAsked(None) => {
-                f.write_str("it was not asked yet; it is asked when the command has ended")
-            }
+            Self::NotAsked(None) => f.write_str(
+                "supervise has not asked it yet; it is asked when the command has ended",
+            ),
             Self::NotAllowed => {
                 f.write_str("it runs as another user; give supervise that user or CAP_KILL")
             }
+            Self::NoTime => f.write_str("with a grace period of 0 nobody is asked"),
             Self::TooLate => f.write_str("it was started after everything was asked"),
             Self::Ignores(signal) => write!(f, "it ignores {signal}"),
             Self::Blocks(signal) => write!(f, "it blocks {signal}"),
             Self::WaitsFor(signal, child) => write!(
                 f,
-                "it is a shell that handles {signal} only when {child} has ended, and passes no \
-                 signal on to that; exec the command in it, or use --process-group"
+                "it handles {signal} and has not ended; it is a shell, and if it runs {child} in the \
+                 foreground it acts on a signal only when that has ended; exec the command in it, \
+                 or use --process-group"
             ),
             Self::Handles(signal) => write!(f, "it handles {signal} and has not ended"),
             Self::NotDelivered(signal) => write!(f, "{signal} has not been delivered to it"),
@@ -229,6 +240,7 @@ mod tests {
             child: None,
             inner_init: false,
             name: "worker".to_owned(),
+            no_grace: false,
             all_asked: false,
         }
     }
@@ -296,6 +308,11 @@ mod tests {
             f.all_asked = true;
         });
         assert_eq!(too_late, Reason::TooLate);
+        let no_time = with(&|f| {
+            f.asked_by = None;
+            f.no_grace = true;
+        });
+        assert_eq!(no_time, Reason::NoTime);
         // What no signal can change comes first.
         let in_state = |state, frozen| {
             with(&|f| {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::report::{Account, Outcome};
+use crate::leftovers::processes;
+use crate::report::{Account, Outcome, Sender};
+use crate::signal::Signal;
 use crate::status::Ending;
 
 /// The lines of the verdict, and whether the shutdown was graceful.
@@ -19,6 +21,13 @@ pub(crate) fn verdict(account: &Account) -> (Vec<String>, bool) {
         };
         return (vec![line], false);
     };
+    if stop.sender != Sender::Rehearsal {
+        let line = format!(
+            "not judged: {} came from {} before it was asked",
+            stop.signal, stop.sender
+        );
+        return (vec![line], false);
+    }
     let signal = account.asked_by.unwrap_or(stop.signal);
     lines.push(format!(
         "sent {signal} after {}, {}",
@@ -33,8 +42,8 @@ pub(crate) fn verdict(account: &Account) -> (Vec<String>, bool) {
     }
     if account.asked > 0 {
         lines.push(format!(
-            "{} other processes were left and asked",
-            account.asked
+            "others were left and asked: {}",
+            processes(account.asked)
         ));
     }
     for other in account.others.iter().take(10) {
@@ -42,6 +51,9 @@ pub(crate) fn verdict(account: &Account) -> (Vec<String>, bool) {
         match (&other.reason, &other.ended) {
             (Some(reason), _) => lines.push(format!(
                 "{name} was killed by SIGKILL, and what it had not saved is lost: {reason}"
+            )),
+            (None, Some(ended)) if *ended == Signal::TERM.to_string() => lines.push(format!(
+                "{name} was killed by {ended}; if it had something to save, that is lost"
             )),
             (None, Some(ended)) => lines.push(format!("{name} ended: {ended}")),
             (None, None) => lines.push(format!("{name} ended")),

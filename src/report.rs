@@ -61,7 +61,8 @@ impl fmt::Display for Sender {
 pub(crate) enum Outcome {
     /// Nobody asked for a stop, and the status is 0 or one that counts as 0.
     Completed,
-    /// A stop was requested, and the command ended by itself with such a status.
+    /// A stop was requested, and the command ended by itself: with such a status, or
+    /// by the stop signal after it had handled that.
     Graceful,
     /// The stop signal killed the command, which did not handle it.
     Unhandled,
@@ -128,6 +129,8 @@ pub(crate) struct Account {
     pub(crate) stop: Option<Stop>,
     /// What the command was asked by.
     pub(crate) asked_by: Option<Signal>,
+    /// Whether it had a handler for that or waited for it, if /proc tells.
+    pub(crate) handles: Option<bool>,
     /// How the command ended, and how long after the start.
     pub(crate) ended: Option<(Ending, Duration)>,
     /// Why the command could not be run, or was not ended by SIGKILL.
@@ -168,6 +171,7 @@ impl Account {
             accepted: settings.remap.clone(),
             stop: None,
             asked_by: None,
+            handles: None,
             ended: None,
             error: None,
             killing: false,
@@ -250,13 +254,13 @@ impl Account {
         };
         let accepted = ending.code() == 0 || self.accepted.contains(&ending.code());
         let by_kill = matches!(ending, Ending::Killed(Signal::KILL, _));
-        let unhandled =
-            matches!(ending, Ending::Killed(signal, _) if Some(signal) == self.asked_by);
+        let of_it = matches!(ending, Ending::Killed(signal, _) if Some(signal) == self.asked_by);
         match self.stop {
-            _ if self.killed > 0 || by_kill && !accepted => Outcome::Killed,
+            _ if self.killing || by_kill => Outcome::Killed,
             None if accepted => Outcome::Completed,
             Some(_) if accepted => Outcome::Graceful,
-            Some(_) if unhandled => Outcome::Unhandled,
+            Some(_) if of_it && self.handles == Some(true) => Outcome::Graceful,
+            Some(_) if of_it => Outcome::Unhandled,
             _ => Outcome::Failed,
         }
     }
@@ -283,8 +287,9 @@ impl Account {
             match form.command.as_mut_slice() {
                 [] => return None,
                 [program] => *program = short(program),
-                _ => {
-                    form.command.pop();
+                words => {
+                    let fewer = (words.len() * 3 / 4).max(1);
+                    form.command.truncate(fewer);
                 }
             }
         }
@@ -348,6 +353,19 @@ struct LeftoversForm {
 
 impl Form {
     fn of(account: &Account) -> Self {
+        // What comes behind that many bytes would be cut below.
+        let mut room = LONGEST;
+        let command: Vec<String> = account
+            .command
+            .iter()
+            .take_while(|word| {
+                let fits = room > 0;
+                room = room.saturating_sub(word.len().saturating_add(3));
+                fits
+            })
+            .cloned()
+            .collect();
+        let cut = command.len() < account.command.len() || account.others.len() >= REMEMBERED;
         let stop = account.stop.as_ref().map(|stop| StopForm {
             signal: stop.signal.to_string(),
             sender: stop.sender.clone(),
@@ -369,7 +387,7 @@ impl Form {
         Self {
             version: VERSION,
             outcome: account.outcome(),
-            command: account.command.clone(),
+            command,
             pid: account.pid,
             started: humantime::format_rfc3339_millis(account.started).to_string(),
             ran_seconds: seconds(account.ran),
@@ -390,7 +408,7 @@ impl Form {
             orphans_reaped: account.orphans,
             oom_kills: account.oom_kills,
             exit_status: account.exit_status,
-            cut: account.others.len() >= REMEMBERED,
+            cut,
         }
     }
 }
@@ -423,6 +441,7 @@ mod tests {
             stop,
             // As after --rewrite HUP:TERM.
             asked_by: stopped.then_some(Signal::TERM),
+            handles: Some(false),
             ended: ending.map(|ending| (ending, Duration::from_secs(3))),
             error: None,
             killing: false,
@@ -450,8 +469,9 @@ mod tests {
             (true, Ending::Exited(143), Outcome::Failed),
             (true, TERM, Outcome::Unhandled),
             (true, Ending::Killed(Signal::HUP, false), Outcome::Failed),
-            // 137 is accepted here.
-            (true, KILL, Outcome::Graceful),
+            // Though 137 is accepted here.
+            (true, KILL, Outcome::Killed),
+            (false, KILL, Outcome::Killed),
         ] {
             assert_eq!(
                 account(stopped, Some(ending)).outcome(),
@@ -460,12 +480,14 @@ mod tests {
             );
         }
         assert_eq!(account(false, None).outcome(), Outcome::Failed);
-        let mut killed = account(true, Some(KILL));
-        killed.accepted.clear();
-        assert_eq!(killed.outcome(), Outcome::Killed);
         let mut others = account(true, Some(Ending::Exited(0)));
-        others.killed = 1;
-        assert_eq!(others.outcome(), Outcome::Killed);
+        others.killing = true;
+        assert_eq!(others.outcome(), Outcome::Killed, "whoever it was");
+        let mut raised = account(true, Some(TERM));
+        raised.handles = Some(true);
+        assert_eq!(raised.outcome(), Outcome::Graceful);
+        raised.handles = None;
+        assert_eq!(raised.outcome(), Outcome::Unhandled);
     }
 
     #[test]
@@ -502,9 +524,22 @@ mod tests {
             others,
             [(8, false, true), (9, true, false), (10, true, false)]
         );
+        account.killing = true;
         assert_eq!(account.outcome(), Outcome::Killed);
         // SIGKILL did not end the command either.
         assert!(account.report().unwrap().contains("\"ended\":null"));
+    }
+
+    #[test]
+    fn of_many_arguments_the_first_are_kept() {
+        let mut account = account(false, Some(Ending::Exited(0)));
+        account.command = (0..100_000).map(|number| number.to_string()).collect();
+        let report = account.report().unwrap();
+        let read: serde_json::Value = serde_json::from_str(&report).unwrap();
+        let kept = read["command"].as_array().unwrap();
+        assert!(kept.len() > 200 && kept.len() < 1000, "{}", kept.len());
+        assert_eq!(kept[200], "200");
+        assert_eq!(read["cut"], true);
     }
 
     #[test]

@@ -49,6 +49,10 @@ impl ReportFile {
 
     /// Writes the report.
     pub(crate) fn write(&self, report: &str) {
+        // The command, or another supervise below, may have written there meanwhile.
+        // What is no plain file cannot be emptied, and need not be.
+        let _ = nix::unistd::ftruncate(&self.0, 0);
+        let _ = nix::unistd::lseek(&self.0, 0, nix::unistd::Whence::SeekSet);
         match nix::unistd::write(&self.0, report.as_bytes()) {
             Ok(length) if length == report.len() => {}
             Ok(_) => warn!("the report was cut: there is no room for it"),

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 use crate::cgroup;
 use crate::leftovers::{AllLeft, Leftovers};
-use crate::lifecycle::{self, Action, Event, Lifecycle, Mark, Rules, Scope};
+use crate::lifecycle::{self, Action, Event, Grace, Lifecycle, Mark, Rules, Scope};
 use crate::logging;
 use crate::notify::Relay;
 use crate::procfs;
@@ -61,7 +61,8 @@ fn conclude(
     if let Some(stop) = &account.stop {
         let command = match account.ended_after_stop() {
             Some(after) => format!("the command after {}", in_seconds(after)),
-            None => "the command has not ended".to_owned(),
+            None if account.ended.is_some() => "the command before that".to_owned(),
+            None => "the command not at all".to_owned(),
         };
         let all = in_seconds(account.ran.saturating_sub(stop.after));
         info!("stopped after {all}, {command}: {}", account.outcome());
@@ -70,7 +71,7 @@ fn conclude(
     if settings.rehearse.is_some() && account.error.is_none() {
         let (lines, graceful) = rehearsal::verdict(&account);
         for line in lines {
-            logging::write(&format!("rehearsal: {line}"));
+            logging::say(&format!("rehearsal: {line}"));
         }
         last_act = LastAct::Exit(u8::from(!graceful));
     }
@@ -171,6 +172,7 @@ fn start<'a>(
         leftovers: Leftovers::new(
             own_pid,
             settings.report.is_some() || settings.rehearse.is_some(),
+            settings.grace == Grace::For(Duration::ZERO),
         ),
         oom_kills: cgroup::oom_kills(),
         marks,
@@ -518,6 +520,12 @@ impl Supervisor<'_> {
             .filter(|_| self.settings.forward_to == ForwardTo::Group);
         if stop && let Some(command) = self.command {
             self.account.asked_by = Some(received.signal);
+            // It may take the handler back before it dies of the signal, as is the
+            // custom.
+            self.account.handles = procfs::signal_sets(command).map(|sets| {
+                let takes = sets.handled.or(sets.blocked);
+                takes.contains(received.signal)
+            });
             self.leftovers.note_command(command, received.signal);
         }
         if stop && let Some(group) = group {

@@ -209,13 +209,13 @@ fn a_shell_that_waits_and_passes_nothing_on() {
         assert_says(
             &errors,
             shell,
-            &format!("it is a shell that handles SIGTERM only when pid {inner} (sh) has ended"),
+            &format!("it is a shell, and if it runs pid {inner} (sh) in the foreground"),
         );
-        let parent = format!("its parent pid {shell} (sh) is a shell that passes no signal on");
+        let parent = format!("its parent pid {shell} (sh) is a shell, which passes no signal on");
         assert_says(
             &errors,
             inner,
-            &format!("it was not asked yet, for {parent}"),
+            &format!("supervise has not asked it yet, and {parent}"),
         );
         assert!(errors.contains("exec the command in it, or use --process-group"));
     }
@@ -234,7 +234,11 @@ while True: time.sleep(60)",
     ]);
     let worker = run.ready();
     let (first, _) = stop(&mut run);
-    assert_says(&first, worker, "it was not asked yet; its parent pid ");
+    assert_says(
+        &first,
+        worker,
+        "supervise has not asked it yet; its parent pid ",
+    );
 }
 
 #[test]
@@ -448,5 +452,19 @@ fn a_graceful_stop_is_silent() {
         assert_eq!(run.wait(), Ended::code(0));
         // The shell may say that somebody has ended its sleep.
         assert!(!run.errors().contains("supervise"), "{}", run.errors());
+    }
+}
+
+#[test]
+fn with_a_grace_period_of_0_nobody_is_asked() {
+    for home in homes() {
+        let mut run = start(home)
+            .options("-t 0")
+            .shell("echo ready $$; exec sleep 1034");
+        let pid = run.ready();
+        run.signal(libc::SIGTERM);
+        run.wait();
+        let reason = "has not ended: with a grace period of 0 nobody is asked";
+        assert_says(&run.errors(), pid, reason);
     }
 }

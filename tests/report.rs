@@ -470,7 +470,11 @@ fn whoever_is_quicker_than_the_rehearsal_is_the_one_who_asked() {
             break;
         }
     }
-    assert_eq!(run.wait(), Ended::code(0));
+    assert_eq!(run.wait(), Ended::code(1));
+    assert!(
+        run.errors()
+            .contains("rehearsal: not judged: SIGTERM came from pid ")
+    );
     assert_has(
         &reported.read(),
         &[
@@ -478,4 +482,66 @@ fn whoever_is_quicker_than_the_rehearsal_is_the_one_who_asked() {
             ("/outcome", json!("graceful")),
         ],
     );
+}
+
+#[test]
+fn a_command_that_handles_the_signal_and_dies_of_it_is_graceful() {
+    for home in homes() {
+        let reported = Reported::new();
+        let mut run = reported.start(home).shell(&format!(
+            "trap 'echo saved; trap - TERM; kill -TERM $$' TERM; echo ready $$; {LOOP}"
+        ));
+        run.ready();
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.line(), "saved");
+        assert_eq!(run.wait(), Ended::killed(home, libc::SIGTERM));
+        assert_has(
+            &reported.read(),
+            &[
+                ("/outcome", json!("graceful")),
+                ("/ended/signal", json!("SIGTERM")),
+            ],
+        );
+    }
+}
+
+#[test]
+fn where_nothing_tells_who_was_killed_it_is_no_less_killed() {
+    if !is_root() {
+        skipped("hiding /proc needs root");
+        return;
+    }
+    let reported = Reported::new();
+    let hide = "mount --make-rprivate / && umount -l /proc && exec \"$@\"";
+    let script = "(trap '' TERM; echo ready 1; exec sleep 1035) & trap 'exit 0' TERM; echo ready 2
+                  while :; do sleep 0.02; done";
+    let mut run = reported
+        .start(Home::Pid1)
+        .options("-t 500ms")
+        .through(&["sh", "-c", hide, "sh"])
+        .shell(script);
+    run.ready();
+    run.ready();
+    run.signal(libc::SIGTERM);
+    assert_eq!(run.wait(), Ended::code(0));
+    assert_has(
+        &reported.read(),
+        &[
+            ("/outcome", json!("killed")),
+            ("/leftovers/killed", json!(0)),
+        ],
+    );
+}
+
+#[test]
+fn what_others_have_written_to_the_file_is_replaced() {
+    let reported = Reported::new();
+    let file = reported.folder.file("report");
+    // A longer report of another one, below.
+    let script = format!("{SUPERVISE} -- sh -c 'exit 3' $(seq 300); exit 4");
+    let mut run = start(Home::Plain)
+        .variable("SUPERVISE_REPORT", &file)
+        .run(&["sh", "-c", &script]);
+    assert_eq!(run.wait(), Ended::code(4));
+    assert_has(&reported.read(), &[("/exit_status", json!(4))]);
 }
