@@ -517,7 +517,7 @@ fn where_nothing_tells_who_was_killed_it_is_no_less_killed() {
                   while :; do sleep 0.02; done";
     let mut run = reported
         .start(Home::Pid1)
-        .options("-t 500ms")
+        .options("-t 3s")
         .through(&["sh", "-c", hide, "sh"])
         .shell(script);
     run.ready();
