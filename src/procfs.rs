@@ -424,19 +424,18 @@ mod tests {
 
     #[test]
     fn children_of_every_thread_and_their_children_are_found() {
-        // A thread that is not the main one forks a shell, which forks sleep. The
-        // trap first: once sleep is seen the shell may be asked to end.
+        // A thread that is not the main one forks a shell, which forks sleep and ends
+        // with it.
         let (told, pid) = std::sync::mpsc::channel();
         let (done, end) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
             let mut child = std::process::Command::new("sh")
-                .args(["-c", "trap 'kill $!; exit' TERM; sleep 1012 & wait"])
+                .args(["-c", "sleep 1012 & wait"])
                 .spawn()
                 .unwrap();
             let pid = i32::try_from(child.id()).unwrap();
             told.send(pid).unwrap();
             let _ = end.recv();
-            kill(Target::Process(pid), Signal::TERM).unwrap();
             child.wait().unwrap();
         });
         let shell = pid.recv().unwrap();
@@ -464,6 +463,8 @@ mod tests {
             );
             assert!(!found.contains_key(&own));
         }
+        // By its own pid: before it executes, it may not hear what the shell sends it.
+        kill(Target::Process(grandchild), Signal::KILL).unwrap();
         done.send(()).unwrap();
         thread.join().unwrap();
     }
