@@ -526,3 +526,29 @@ fn while_nothing_happens_it_sleeps_without_a_limit() {
     run.signal(libc::SIGTERM);
     assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
 }
+
+#[test]
+fn inherited_descriptors_around_the_relays_own_are_let_go_of() {
+    let manager = Manager::new();
+    // One below the socket of the relay and one above.
+    let inherit = "exec 3</dev/zero 9</dev/zero; exec \"$@\"";
+    let mut run = manager
+        .start(Home::Plain)
+        .through(&["bash", "-c", inherit, "bash"])
+        .shell(&format!(
+            "{} notify READY=1; [ -e /proc/self/fd/3 ] && [ -e /proc/self/fd/9 ] && echo both
+             echo ready $$; exec sleep 1036",
+            fixture()
+        ));
+    manager.expect("READY=1");
+    assert_eq!(run.line(), "both", "the command has them");
+    run.ready();
+    eventually("supervise has none of them", || {
+        let all = std::fs::read_dir(format!("/proc/{}/fd", run.pid)).unwrap();
+        all.flatten()
+            .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+            .all(|to| to != std::path::Path::new("/dev/zero"))
+    });
+    run.signal(libc::SIGTERM);
+    assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
+}
