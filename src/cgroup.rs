@@ -6,22 +6,19 @@ use crate::procfs;
 
 /// Where the hierarchies are mounted, by convention: version 2, version 2 beside
 /// version 1, and version 1 by the name of the controller.
-const UNIFIED: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
-const MOUNTS: &str = "/sys/fs/cgroup/";
+const UNIFIED: &[&str] = &["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+const MEMORY: &[&str] = &["/sys/fs/cgroup/memory"];
+const FREEZER: &[&str] = &["/sys/fs/cgroup/freezer"];
 
 /// How many processes of our control group the kernel has killed for want of
 /// memory, since the group was made.
 pub(crate) fn oom_kills() -> Option<u64> {
     let groups = read("/proc/self/cgroup")?;
     let (mounts, path, file) = match group_of(&groups, "memory") {
-        Some(path) => (vec![format!("{MOUNTS}memory")], path, "memory.oom_control"),
-        None => (
-            UNIFIED.map(str::to_owned).to_vec(),
-            unified(&groups)?,
-            "memory.events",
-        ),
+        Some(path) => (MEMORY, path, "memory.oom_control"),
+        None => (UNIFIED, unified(&groups)?, "memory.events"),
     };
-    let text = read_in(&mounts, path, file)?;
+    let text = read_in(mounts, path, file)?;
     value_of(&text, "oom_kill")
 }
 
@@ -30,10 +27,9 @@ pub(crate) fn is_frozen(pid: i32) -> bool {
     let Some(groups) = read(&format!("/proc/{pid}/cgroup")) else {
         return false;
     };
-    let freezer = group_of(&groups, "freezer")
-        .and_then(|path| read_in(&[format!("{MOUNTS}freezer")], path, "freezer.state"));
-    let events = unified(&groups)
-        .and_then(|path| read_in(&UNIFIED.map(str::to_owned), path, "cgroup.events"));
+    let freezer =
+        group_of(&groups, "freezer").and_then(|path| read_in(FREEZER, path, "freezer.state"));
+    let events = unified(&groups).and_then(|path| read_in(UNIFIED, path, "cgroup.events"));
     freezer.is_some_and(|state| state.trim() == "FROZEN")
         || events.is_some_and(|text| value_of(&text, "frozen") == Some(1))
 }
@@ -55,12 +51,12 @@ fn unified(groups: &str) -> Option<&str> {
 
 /// Reads a file of a group. In a container the group that /proc names may be that
 /// of the host, and be mounted as the root.
-fn read_in(mounts: &[String], path: &str, file: &str) -> Option<String> {
+fn read_in(mounts: &[&str], path: &str, file: &str) -> Option<String> {
     let path = path.trim_end_matches('/');
     mounts
         .iter()
-        .flat_map(|mount| [format!("{mount}{path}/{file}"), format!("{mount}/{file}")])
-        .find_map(|path| read(&path))
+        .flat_map(|mount| [[mount, path, "/", file], [mount, "", "/", file]])
+        .find_map(|parts| read(&parts.concat()))
 }
 
 fn read(path: &str) -> Option<String> {
