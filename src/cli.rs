@@ -223,15 +223,25 @@ pub(crate) fn read(
     arguments: &[OsString],
     environment: &[(OsString, OsString)],
 ) -> Result<Invocation, String> {
-    if let Some(command) = without_options(arguments) {
-        let settings = Reader {
-            matches: None,
-            command: command.iter().collect(),
-            environment,
-        }
-        .settings()?;
-        return Ok(Invocation::Run(Box::new(settings)));
+    let Some(command) = without_options(arguments) else {
+        return with_options(arguments, environment);
+    };
+    let settings = Reader {
+        matches: None,
+        command: command.iter().collect(),
+        environment,
     }
+    .settings()?;
+    Ok(Invocation::Run(Box::new(settings)))
+}
+
+/// Apart, since the parser's part of the stack would be everybody's.
+#[cold]
+#[inline(never)]
+fn with_options(
+    arguments: &[OsString],
+    environment: &[(OsString, OsString)],
+) -> Result<Invocation, String> {
     match command_line().try_get_matches_from(arguments) {
         Ok(matches) => {
             let settings = Reader {
