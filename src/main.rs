@@ -63,7 +63,7 @@ extern "C" fn entry(count: c_int, arguments: *const *const c_char) -> c_int {
             status::Ending::Killed(signal, false).code()
         }
     };
-    c_int::from(code)
+    sys::process::exit(code)
 }
 
 fn run(arguments: &[OsString], inherited: Inherited) -> LastAct {

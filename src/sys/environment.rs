@@ -8,8 +8,14 @@ unsafe extern "C" {
     pub(super) static environ: *const *const c_char;
 }
 
-/// The variables whose names begin like this. Only these are copied: most often
-/// there is none, and the library would copy all.
+/// What a variable is set to.
+pub(super) fn value_of(name: &str) -> Option<OsString> {
+    let mut set = beginning_with(&format!("{name}=")).into_iter();
+    set.next().map(|(_, value)| value)
+}
+
+/// The variables that begin like this, as name and value. Only these are copied:
+/// most often there is none, and the library would copy all.
 pub(crate) fn beginning_with(prefix: &str) -> Vec<(OsString, OsString)> {
     let mut found = Vec::new();
     // SAFETY: only read here, and no other thread could change it.

@@ -13,6 +13,14 @@ pub(crate) fn own_pid() -> i32 {
     nix::unistd::getpid().as_raw()
 }
 
+/// Ends this process without what the C library would do first: nothing is
+/// registered with it and nothing is left in its buffers, and looking for that
+/// takes eight page faults.
+pub(crate) fn exit(code: u8) -> ! {
+    // SAFETY: no destructor and no handler is owed to anyone.
+    unsafe { libc::_exit(i32::from(code)) }
+}
+
 /// Whether a child of ours that is not reaped is in the process group of its
 /// own number.
 pub(crate) fn leads_its_group(pid: i32) -> bool {

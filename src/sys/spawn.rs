@@ -10,8 +10,8 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 use nix::unistd::{ForkResult, Pid, fork, getpid, setpgid, tcsetpgrp};
 
 use super::exec::{self, ExecError};
-use super::process;
 use super::signals::{self, Inherited};
+use super::{environment, process};
 use crate::notify;
 use crate::signal::Signal;
 use crate::terminal::{self, Group};
@@ -74,8 +74,7 @@ pub(crate) fn spawn(arguments: &[CString], setup: Setup<'_>) -> nix::Result<Chil
         }
         ForkResult::Child => {
             run(arguments, setup, &note);
-            // SAFETY: ends the child without running anything of the parent's.
-            unsafe { libc::_exit(i32::from(crate::status::FAILED)) }
+            process::exit(crate::status::FAILED)
         }
     }
 }
@@ -115,9 +114,7 @@ fn run(arguments: &[CString], setup: Setup<'_>, note: &Note) {
 /// ignore what is not for them.
 fn name_to_itself(parent: i32) {
     for variable in ["LISTEN_PID", "WATCHDOG_PID"] {
-        let named = std::env::var(variable)
-            .ok()
-            .and_then(|pid| pid.parse().ok());
+        let named = environment::value_of(variable).and_then(|pid| pid.to_str()?.parse().ok());
         if named == Some(parent) {
             set(variable, OsStr::new(&process::own_pid().to_string()));
             if variable == "LISTEN_PID" {
