@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use env_filter::Filter;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use nix::errno::Errno;
+use serde::Serialize;
 
 use crate::settings::LogFormat;
 use crate::sys::stderr::write_now;
@@ -117,17 +118,25 @@ fn line(level: Level, message: &str) -> String {
     }
 }
 
+#[derive(Serialize)]
+struct JsonLine<'a> {
+    time: String,
+    level: String,
+    message: &'a str,
+}
+
 /// The message as a JSON object, cut so that it fits.
 fn json(now: SystemTime, level: Level, message: &str) -> String {
     let mut message = message.to_owned();
     loop {
-        // By the library, so that whatever is in it stays one string.
-        let line = serde_json::json!({
-            "time": humantime::format_rfc3339_millis(now).to_string(),
-            "level": level.as_str().to_ascii_lowercase(),
-            "message": message,
+        // By the library, so that whatever is in it stays one string. Cannot
+        // fail: there are only strings in it.
+        let line = serde_json::to_string(&JsonLine {
+            time: humantime::format_rfc3339_millis(now).to_string(),
+            level: level.as_str().to_ascii_lowercase(),
+            message: &message,
         })
-        .to_string()
+        .unwrap_or_default()
             + "\n";
         if line.len() <= LONGEST {
             return line;
@@ -174,7 +183,7 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH;
         assert_eq!(
             json(now, Level::Warn, "a\n\"b"),
-            "{\"level\":\"warn\",\"message\":\"a\\n\\\"b\",\"time\":\"1970-01-01T00:00:00.000Z\"}\n"
+            "{\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"warn\",\"message\":\"a\\n\\\"b\"}\n"
         );
         for message in ["x".repeat(10_000), "\x01".repeat(5_000)] {
             let line = json(now, Level::Info, &message);
