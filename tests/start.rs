@@ -56,7 +56,7 @@ fn signal_mask_and_dispositions_are_those_that_were_inherited() {
         vec!["ignored", "1"],
         vec!["ignored", "13"],
         vec!["ignored", "17"],
-        vec!["ignored", "34"],
+        vec!["ignored", "64"],
         vec!["blocked", "10"],
         vec!["blocked", "17"],
         vec!["blocked", "32"],
