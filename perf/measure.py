@@ -42,14 +42,22 @@ def enter_namespace():
 def build():
     """Builds the program as the README says, and what it is measured with.
 
-    Returns the paths of supervise, probe and tiny.
+    Returns the paths of supervise by C library, of probe and of tiny.
     """
-    readme = (ROOT / "README.md").read_text()
-    command = re.search(r"^The release binary, static.*?^```sh\n(.*?)^```", readme, re.S | re.M)[1].strip()
-    folder = ROOT / re.search(r"^It is `(.*)/supervise`", readme, re.M)[1]
     run = lambda command: subprocess.run(command, shell=True, check=True, cwd=ROOT)
-    run(command)
-    run(f"{command} --example probe")
+    readme = (ROOT / "README.md").read_text()
+    ours, probe = {}, None
+    for command, target in re.findall(r"^(RUSTFLAGS=.* cargo build .*--target (\S+).*)$", readme, re.M):
+        libraries = output(["rustc", "--print", "target-libdir", "--target", target], os.environ).stdout.strip()
+        if not Path(libraries).is_dir():
+            print(f"{target} is not installed: not measured", file=sys.stderr)
+            continue
+        library = "musl" if target.endswith("musl") else "glibc"
+        run(command)
+        ours[library] = settled(ROOT / f"target/{target}/release/supervise", f"supervise-{library}")
+        if not probe:
+            run(f"{command} --example probe")
+            probe = settled(ROOT / f"target/{target}/release/examples/probe")
     tiny = ROOT / "target/perf/tiny"
     tiny.parent.mkdir(parents=True, exist_ok=True)
     run(
@@ -57,7 +65,7 @@ def build():
         " -C target-feature=+crt-static -C link-args='-nostartfiles -nostdlib -static'"
         f" -o {tiny} perf/tiny.rs"
     )
-    return settled(folder / "supervise"), settled(folder / "examples/probe"), settled(tiny)
+    return ours, probe, settled(tiny)
 
 
 def settled(file, name=None):
@@ -75,9 +83,9 @@ def settled(file, name=None):
     return str(copy)
 
 
-def subjects(supervise):
+def subjects(ours):
     """The command lines to put before a command, by name; none is `direct`."""
-    found = {"direct": [], "supervise": [supervise, "--"]}
+    found = {"direct": [], **{f"supervise, {name}": [program, "--"] for name, program in ours.items()}}
     for name, options in PEERS.items():
         if path := shutil.which(name):
             found[name] = [path, *options]
@@ -89,8 +97,8 @@ def subjects(supervise):
 # Short runs
 
 
-def output(words):
-    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE)
+def output(words, environment=ENVIRONMENT):
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     if done.returncode != 0:
         sys.exit(f"{words} ended with {done.returncode}: {done.stderr}")
     return done

@@ -6,6 +6,7 @@ use crate::images::Image;
 use crate::need::Need;
 use crate::programs;
 use crate::stops::LIMIT;
+use crate::toolchain;
 
 pub fn tests() -> Vec<Test> {
     tests![&[Need::Docker, Need::Debian, Need::Toolchain];
@@ -25,9 +26,11 @@ fn it_makes_an_image_with_the_program_alone() {
         .say(&["image", "inspect", "--format={{.Size}}", NAME])
         .parse()
         .unwrap();
-    // The same program, but for what another place of the toolchain changes.
-    let ours = programs::supervise().metadata().unwrap().len();
-    assert!(size.abs_diff(ours) < 50_000, "{size} and {ours} bytes");
+    // Nothing but the program: that with musl, if the builder can build it, and
+    // only that is smaller than a megabyte.
+    let musl = toolchain::folder().join("lib/rustlib/x86_64-unknown-linux-musl");
+    assert_eq!(size < 1_000_000, musl.exists(), "{size} bytes");
+    assert!(size < 2_000_000, "{size} bytes");
 
     // It brings nothing to run.
     let container = docker().container();

@@ -3,22 +3,33 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-const FOLDER: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/target/x86_64-unknown-linux-gnu/release"
-);
-
-/// What to run to have them.
-const BUILD: &str = "\
-RUSTFLAGS=\"-C target-feature=+crt-static\" cargo build --release --target x86_64-unknown-linux-gnu
-RUSTFLAGS=\"-C target-feature=+crt-static\" cargo build --release --target x86_64-unknown-linux-gnu --example fixture";
+/// Which build they are of, unless `SUPERVISE_TEST_TARGET` names another.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 pub fn supervise() -> PathBuf {
-    Path::new(FOLDER).join("supervise")
+    folder().join("supervise")
 }
 
 pub fn fixture() -> PathBuf {
-    Path::new(FOLDER).join("examples/fixture")
+    folder().join("examples/fixture")
+}
+
+fn target() -> String {
+    std::env::var("SUPERVISE_TEST_TARGET").unwrap_or_else(|_| TARGET.to_owned())
+}
+
+fn folder() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    root.join("target").join(target()).join("release")
+}
+
+/// What to run to have them.
+fn build() -> String {
+    let command = format!(
+        "RUSTFLAGS=\"-C target-feature=+crt-static -C relocation-model=static\" cargo build --release --target {}",
+        target()
+    );
+    format!("{command}\n{command} --example fixture")
 }
 
 /// Whether they are there and what is in the repository now.
@@ -36,8 +47,9 @@ pub fn check() -> Result<(), String> {
             Ok(_) => continue,
         };
         return Err(format!(
-            "{}: {why}\nThe images take static programs. Build them first:\n{BUILD}",
-            program.display()
+            "{}: {why}\nThe images take static programs. Build them first:\n{}",
+            program.display(),
+            build()
         ));
     }
     Ok(())
