@@ -361,11 +361,16 @@ fn below(root: i32, parents: &[(i32, i32)]) -> BTreeSet<i32> {
 
 /// Reads a file that the kernel makes up.
 pub(crate) fn read(path: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(1024);
-    // Limited only in name: a plain file is asked for its size first, which is
-    // two system calls, and here it is always 0.
-    let mut file = fs::File::open(path).ok()?.take(u64::MAX);
-    file.read_to_end(&mut bytes).ok()?;
+    let mut file = fs::File::open(path).ok()?;
+    // Most are short, and many empty: those take no memory.
+    let mut beginning = [0; 1024];
+    let length = file.read(&mut beginning).ok()?;
+    let mut bytes = beginning.get(..length)?.to_vec();
+    if length > 0 {
+        // Limited only in name: a plain file is asked for its size first, which is
+        // two system calls, and here it is always 0.
+        file.take(u64::MAX).read_to_end(&mut bytes).ok()?;
+    }
     Some(bytes)
 }
 
