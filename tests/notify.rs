@@ -127,6 +127,16 @@ fn notify_socket(run: &mut Run) -> Option<String> {
     found
 }
 
+/// Sends a notification by a process that is none of the command's and has ended by
+/// the time it is read; run by the words of `wrapper`.
+fn send_from_outside(address: &str, wrapper: &[&str], text: &str) {
+    let fixture = fixture();
+    let words = [wrapper, &[fixture.as_str(), "notify", text]].concat();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).env("NOTIFY_SOCKET", address);
+    assert!(command.status().unwrap().success(), "{words:?}");
+}
+
 /// Waits until a process sleeps without a limit, and has done so each time that it
 /// was looked at: one that goes round and round is seen to do so.
 #[track_caller]
@@ -248,18 +258,15 @@ fn a_stranger_is_not_heard() {
         // One that is gone when it is looked for, and is neither root nor the
         // command's user.
         send(run.pid, libc::SIGSTOP);
-        let sent = Command::new("setpriv")
-            .args(["--reuid=61234", "--regid=61234", "--clear-groups"])
-            .args([&fixture(), "notify", "STATUS=from another user"])
-            .env("NOTIFY_SOCKET", &address)
-            .status();
-        assert!(sent.unwrap().success());
+        let as_another = [
+            "setpriv",
+            "--reuid=61234",
+            "--regid=61234",
+            "--clear-groups",
+        ];
+        send_from_outside(&address, &as_another, "STATUS=from another user");
         // One that is gone and is root may have been a child of the command.
-        let sent = Command::new(fixture())
-            .args(["notify", "STATUS=from root"])
-            .env("NOTIFY_SOCKET", &address)
-            .status();
-        assert!(sent.unwrap().success());
+        send_from_outside(&address, &[], "STATUS=from root");
         send(run.pid, libc::SIGCONT);
         manager.expect("STATUS=from root");
     }
@@ -402,11 +409,7 @@ fn where_there_is_no_folder_the_socket_has_an_abstract_name() {
     run.ready();
     // root may speak for anyone, once it is gone.
     send(run.pid, libc::SIGSTOP);
-    let sent = Command::new(&fixture)
-        .args(["notify", "STATUS=from root"])
-        .env("NOTIFY_SOCKET", &address)
-        .status();
-    assert!(sent.unwrap().success());
+    send_from_outside(&address, &[], "STATUS=from root");
     send(run.pid, libc::SIGCONT);
     manager.expect("STATUS=from root");
     run.signal(libc::SIGTERM);

@@ -448,6 +448,41 @@ fn with_stdin_elsewhere_ctrl_c_is_a_stop_request() {
 }
 
 #[test]
+fn a_stop_delay_holds_back_a_request_and_no_key() {
+    const OPTIONS: [&str; 5] = ["-v", "-t", "1000", "--stop-delay", "900s"];
+    const SCRIPT: &str =
+        "trap 'echo sav\"\"ed; exit 3' INT; echo re\"\"ady; while :; do read -r line; done";
+    for leads in [false, true] {
+        let mut terminal = if leads {
+            Terminal::with(
+                SUPERVISE,
+                &[&OPTIONS[..], &["--", "bash", "-c", SCRIPT]].concat(),
+            )
+        } else {
+            let quoted = SCRIPT.replace('\'', "'\\''");
+            let mut bash = Terminal::bash();
+            bash.line(&format!(
+                "$SUPERVISE {} -- bash -c '{quoted}'",
+                OPTIONS.join(" ")
+            ));
+            bash
+        };
+        terminal.sees("ready\r\n");
+        let supervise = if leads {
+            terminal.pid()
+        } else {
+            children_of(terminal.pid())[0]
+        };
+        send(supervise, libc::SIGTERM);
+        terminal.sees("the command is asked in 15m");
+        terminal.keys(CTRL_C);
+        terminal.sees("saved\r\n");
+        terminal.sees("exit status 3");
+        eventually("it has ended", || !is_alive(supervise));
+    }
+}
+
+#[test]
 fn keys_and_window_sizes_arrive_once() {
     for options in ["", "-g"] {
         let mut terminal = Terminal::bash();
