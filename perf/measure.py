@@ -75,7 +75,7 @@ def settled(file, name=None):
     page faults, and counts as dirty memory of whoever runs it until it is on the disk.
     """
     copy = ROOT / "target/perf/programs" / (name or Path(file).name)
-    copy.parent.mkdir(exist_ok=True)
+    copy.parent.mkdir(parents=True, exist_ok=True)
     copy.unlink(missing_ok=True)
     shutil.copy(file, copy)
     with open(copy, "rb") as opened:
