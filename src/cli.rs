@@ -190,9 +190,10 @@ fn logging_options() -> [Arg; 4] {
                 "Say more on stderr: -v what happens at a stop, -vv each signal and\n\
              process",
             ),
-        switch("quiet")
-            .short('q')
-            .help("Say nothing but what makes supervise fail"),
+        switch("quiet").short('q').help(
+            "Say nothing but what makes supervise fail, and the verdict of a\n\
+                 rehearsal",
+        ),
         switch("warn-on-reap")
             .short('w')
             .help("Warn about each orphan that is reaped [env: SUPERVISE_WARN_ON_REAP]"),
@@ -413,7 +414,7 @@ impl Reader<'_> {
             remap,
             reraise: !self.switch("no-reraise")?,
             notify_relay,
-            report: self.report(),
+            report: self.report()?,
             rehearse,
             log_format,
             log: self.log()?,
@@ -423,12 +424,15 @@ impl Reader<'_> {
     }
 
     /// A path may be any bytes.
-    fn report(&self) -> Option<PathBuf> {
-        self.values("report")
-            .and_then(|mut values| values.next_back().cloned())
-            .or_else(|| self.set("report").cloned())
-            .filter(|path| !path.is_empty())
-            .map(PathBuf::from)
+    fn report(&self) -> Result<Option<PathBuf>, String> {
+        let typed = self
+            .values("report")
+            .and_then(|mut values| values.next_back());
+        if typed.is_some_and(|path| path.is_empty()) {
+            return Err("--report: '' is no file; name one, or leave the option out".to_owned());
+        }
+        let path = typed.or(self.set("report").filter(|path| !path.is_empty()));
+        Ok(path.map(PathBuf::from))
     }
 
     fn forward_to(&self) -> Result<ForwardTo, String> {

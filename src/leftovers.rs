@@ -4,6 +4,7 @@
 //! descendant otherwise: orphans come to us as their subreaper, so that
 //! nothing leaves the tree by forking twice or by setsid(2).
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use log::{debug, info, warn};
@@ -130,11 +131,14 @@ impl Leftovers {
     ///
     /// Who joins between this and the signal is asked a second time later on,
     /// which is better than never.
-    pub(crate) fn note_group(&mut self, group: i32, signal: Signal) {
-        let members = procfs::is_ours(self.own_pid)
+    ///
+    /// Returns them, if somebody wants to know.
+    pub(crate) fn note_group(&mut self, group: i32, signal: Signal) -> Vec<Named> {
+        let all = procfs::is_ours(self.own_pid)
             .then(procfs::all_pids)
             .flatten();
-        for pid in members.unwrap_or_default() {
+        let mut members = Vec::new();
+        for pid in all.unwrap_or_default() {
             if let Some(stat) = procfs::stat(pid)
                 && stat.group == group
             {
@@ -142,8 +146,21 @@ impl Leftovers {
                     pid,
                     start: stat.start,
                 };
-                self.asked.insert(identity, signal);
+                let first = self.asked.insert(identity, signal).is_none();
+                if self.remember && first && !stat.is_zombie() {
+                    let name = stat.name();
+                    members.push(Named { pid, name });
+                }
             }
+        }
+        members
+    }
+
+    /// Notes that a process may not be signalled.
+    pub(crate) fn note_refused(&mut self, pid: i32) {
+        if let Some(stat) = procfs::stat(pid) {
+            let start = stat.start;
+            self.refused.insert(Identity { pid, start });
         }
     }
 
@@ -276,15 +293,14 @@ impl Leftovers {
             return;
         }
         let found = self.find().unwrap_or_default();
-        let alive = found
+        let mut alive = found
             .iter()
             .filter_map(|process| named_if_alive(process.identity.pid));
-        for process in alive.take(NAMED) {
+        for process in alive.by_ref().take(NAMED) {
             log::log!(level, "{process} {what}");
         }
-        if let Some(more) = found.len().checked_sub(NAMED)
-            && more > 0
-        {
+        let more = alive.count();
+        if more > 0 {
             log::log!(level, "and {more} more");
         }
     }
@@ -311,6 +327,10 @@ impl Leftovers {
         let closely = if self.remember { REMEMBERED } else { NAMED };
         let explained = left.iter().take(closely).filter_map(|(_, process)| {
             let stat = procfs::stat(process.identity.pid)?;
+            if stat.is_zombie() && stat.parent == self.own_pid {
+                // It has ended meanwhile, and we are about to reap it.
+                return None;
+            }
             Some(self.explain(process.identity, &stat))
         });
         Some(AllLeft {
@@ -360,7 +380,14 @@ impl Leftovers {
         match self.command_asked {
             Some((command, signal)) if command == identity.pid => Some(signal),
             _ => {
-                let with_all = self.asked_blindly.filter(|at| identity.start < *at);
+                let with_all = self
+                    .asked_blindly
+                    .filter(|at| match identity.start.cmp(at) {
+                        Ordering::Less => true,
+                        // Within one tick nothing tells but that it would have ended.
+                        Ordering::Equal => may_outlive(identity.pid, Signal::TERM),
+                        Ordering::Greater => false,
+                    });
                 let alone = self.asked.get(&identity).copied();
                 alone.or(with_all.map(|_| Signal::TERM))
             }
@@ -470,6 +497,14 @@ fn named_if_alive(pid: i32) -> Option<Named> {
     let stat = procfs::stat(pid).filter(|stat| !stat.is_zombie())?;
     let name = stat.name();
     Some(Named { pid, name })
+}
+
+/// Whether a process does not simply end by this signal.
+fn may_outlive(pid: i32, signal: Signal) -> bool {
+    procfs::signal_sets(pid).is_some_and(|sets| {
+        let taken = sets.ignored.or(sets.handled).or(sets.blocked);
+        taken.contains(signal)
+    })
 }
 
 fn open(pid: i32) -> Option<PidFd> {

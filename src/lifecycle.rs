@@ -7,8 +7,8 @@
 //!   reaped: between the decision to signal a process and the signal, its pid
 //!   cannot change hands;
 //! - [`Event::CommandEnded`] or [`Event::CommandHandedOn`] comes when the command
-//!   is reaped, and next after it comes [`Event::SomeLeft`] or
-//!   [`Event::NothingLeft`], as after each round of reaping;
+//!   is reaped, and [`Event::SomeLeft`] or [`Event::NothingLeft`] when every child
+//!   that has ended is: other events may come in between;
 //! - [`Event::Mark`] comes for a mark that was armed, once for each time;
 //! - nothing comes after [`Action::Exit`].
 
@@ -125,7 +125,7 @@ pub(crate) enum Event {
     NotSuspended(Signal),
     /// The command was resumed.
     CommandContinued,
-    /// A round of reaping is over and children may be left.
+    /// Every child that had ended is reaped, and there are others.
     SomeLeft,
     /// There is no child left: waitpid(2) said ECHILD.
     NothingLeft,
@@ -152,6 +152,9 @@ pub(crate) enum Action {
     /// Send the command this signal, with all that came with it. `stop`:
     /// whoever gets it has been asked to stop.
     Forward { received: Received, stop: bool },
+    /// Note that the command has had this stop request already: it went to the
+    /// process group that it shares with us.
+    NoteAsked(Signal),
     /// Take this process for the command from now on.
     TakeOn(i32),
     /// Send the command SIGCONT.
@@ -247,6 +250,8 @@ impl Lifecycle {
             }
             Event::CommandEnded(ending) | Event::CommandHandedOn { ending, .. } => {
                 self.ending = Some(ending);
+                self.stopped = false;
+                self.held = None;
                 Vec::new()
             }
             Event::CommandStopped {
@@ -276,11 +281,19 @@ impl Lifecycle {
             return Vec::new();
         };
         let stop = self.rules.stop_on.contains(received.signal) && origin.may_ask_to_stop();
-        let forward = origin.is_for_command().then_some(Action::Forward {
-            received: Received { signal, ..received },
-            stop,
-        });
+        let forward = if self.ending.is_some() {
+            None
+        } else if origin.is_for_command() {
+            let received = Received { signal, ..received };
+            Some(Action::Forward { received, stop })
+        } else {
+            stop.then_some(Action::NoteAsked(received.signal))
+        };
         match self.phase {
+            // It has ended, and nobody else is asked.
+            Phase::Running if self.ending.is_some() && self.rules.leftovers == Leftovers::Leave => {
+                Vec::new()
+            }
             Phase::Running if stop => {
                 let mut actions = vec![Action::SayStopping(received)];
                 actions.extend(self.start_stopping(forward));
@@ -419,8 +432,17 @@ impl Lifecycle {
         match (mark, self.phase) {
             (Mark::DelayOver, Phase::Delaying) => self.end_delay(),
             (Mark::SayWaiting, Phase::Stopping | Phase::Sweeping) => vec![Action::SayWaiting],
-            (Mark::AskRest, Phase::Stopping) => vec![Action::AskRest],
-            (Mark::GraceOver, Phase::Stopping | Phase::Sweeping) => self.start_killing(),
+            (Mark::AskRest, Phase::Stopping) => {
+                // Though not everyone that has ended is reaped.
+                if self.ending.is_some() {
+                    self.phase = Phase::Sweeping;
+                }
+                vec![Action::AskRest]
+            }
+            (Mark::GraceOver, Phase::Stopping | Phase::Sweeping) => match self.ending {
+                Some(ending) if self.rules.leftovers == Leftovers::Leave => self.leave(ending),
+                _ => self.start_killing(),
+            },
             (Mark::KillAgain, Phase::Killing) => self.kill(),
             (Mark::KillOver, Phase::Killing) => {
                 let mut actions = vec![Action::SayUnkillable];

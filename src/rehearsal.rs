@@ -11,15 +11,18 @@ use crate::status::Ending;
 pub(crate) fn verdict(account: &Account) -> (Vec<String>, bool) {
     let outcome = account.outcome();
     let mut lines = Vec::new();
-    let Some(stop) = &account.stop else {
-        let line = match account.ended {
-            Some((ending, after)) => format!(
-                "not graceful: the command ended by itself after {}, before it was asked: {ending}",
-                in_seconds(after)
-            ),
-            None => "not graceful: the command could not be run".to_owned(),
-        };
+    if let Some((ending, after)) = account.ended
+        && account.ended_after_stop().is_none()
+    {
+        let after = in_seconds(after);
+        let line = format!(
+            "not graceful: the command ended by itself after {after}, before it was asked: {ending}"
+        );
         return (vec![line], false);
+    }
+    let Some(stop) = &account.stop else {
+        let line = "not graceful: the command could not be run";
+        return (vec![line.to_owned()], false);
     };
     if stop.sender != Sender::Rehearsal {
         let line = format!(
@@ -28,7 +31,8 @@ pub(crate) fn verdict(account: &Account) -> (Vec<String>, bool) {
         );
         return (vec![line], false);
     }
-    let signal = account.asked_by.unwrap_or(stop.signal);
+    let asked_by = account.asked_by.first();
+    let signal = asked_by.map_or(stop.signal, |(signal, _)| *signal);
     lines.push(format!(
         "sent {signal} after {}, {}",
         in_seconds(stop.after),
@@ -61,10 +65,16 @@ pub(crate) fn verdict(account: &Account) -> (Vec<String>, bool) {
     }
     let advice = match (outcome, account.ended) {
         (Outcome::Graceful, _) => return (with(lines, "graceful"), true),
-        (Outcome::Unhandled, _) => format!(
-            "not graceful: {signal} killed the command, which does not handle it, and what it had \
-             not saved is lost; handle {signal}, or have another signal sent (--rewrite)"
-        ),
+        (Outcome::Unhandled, _) => {
+            let whether = match account.killed_by_request() {
+                Some((_, None)) => "and /proc does not tell whether it handled that first",
+                _ => "which does not handle it, and what it had not saved is lost",
+            };
+            format!(
+                "not graceful: {signal} killed the command, {whether}; handle {signal}, or have \
+                 another signal sent (--rewrite)"
+            )
+        }
         (Outcome::Killed, _) if !account.killing => "not graceful: somebody sent the command \
              SIGKILL, and not supervise; was there enough memory?"
             .to_owned(),

@@ -127,10 +127,9 @@ pub(crate) struct Account {
     pub(crate) accepted: Vec<u8>,
     /// The first stop request.
     pub(crate) stop: Option<Stop>,
-    /// What the command was asked by.
-    pub(crate) asked_by: Option<Signal>,
-    /// Whether it had a handler for that or waited for it, if /proc tells.
-    pub(crate) handles: Option<bool>,
+    /// What the command was asked by, and whether it had a handler for that or
+    /// waited for it, if /proc tells.
+    pub(crate) asked_by: Vec<(Signal, Option<bool>)>,
     /// How the command ended, and how long after the start.
     pub(crate) ended: Option<(Ending, Duration)>,
     /// Why the command could not be run, or was not ended by SIGKILL.
@@ -170,8 +169,7 @@ impl Account {
             delay: settings.stop_delay,
             accepted: settings.remap.clone(),
             stop: None,
-            asked_by: None,
-            handles: None,
+            asked_by: Vec::new(),
             ended: None,
             error: None,
             killing: false,
@@ -192,6 +190,12 @@ impl Account {
         for process in asked {
             self.other(process);
         }
+    }
+
+    /// Notes what the command is asked by, and whether it handles that.
+    pub(crate) fn note_asked_by(&mut self, signal: Signal, handles: Option<bool>) {
+        self.asked_by.retain(|(known, _)| *known != signal);
+        self.asked_by.push((signal, handles));
     }
 
     /// Notes who is there when SIGKILL is sent, and why.
@@ -254,15 +258,25 @@ impl Account {
         };
         let accepted = ending.code() == 0 || self.accepted.contains(&ending.code());
         let by_kill = matches!(ending, Ending::Killed(Signal::KILL, _));
-        let of_it = matches!(ending, Ending::Killed(signal, _) if Some(signal) == self.asked_by);
+        let of_it = self.killed_by_request();
         match self.stop {
             _ if self.killing || by_kill => Outcome::Killed,
             None if accepted => Outcome::Completed,
             Some(_) if accepted => Outcome::Graceful,
-            Some(_) if of_it && self.handles == Some(true) => Outcome::Graceful,
-            Some(_) if of_it => Outcome::Unhandled,
+            Some(_) if matches!(of_it, Some((_, Some(true)))) => Outcome::Graceful,
+            Some(_) if of_it.is_some() => Outcome::Unhandled,
             _ => Outcome::Failed,
         }
+    }
+
+    /// The stop request that killed the command, and whether it handled that, if
+    /// /proc tells.
+    pub(crate) fn killed_by_request(&self) -> Option<(Signal, Option<bool>)> {
+        let (Ending::Killed(killer, _), _) = self.ended? else {
+            return None;
+        };
+        let mut asked_by = self.asked_by.iter().copied();
+        asked_by.find(|(signal, _)| *signal == killer)
     }
 
     /// How long after the stop request the command ended.
@@ -440,8 +454,11 @@ mod tests {
             accepted: vec![3, 137],
             stop,
             // As after --rewrite HUP:TERM.
-            asked_by: stopped.then_some(Signal::TERM),
-            handles: Some(false),
+            asked_by: if stopped {
+                vec![(Signal::TERM, Some(false)), (Signal::INT, Some(false))]
+            } else {
+                Vec::new()
+            },
             ended: ending.map(|ending| (ending, Duration::from_secs(3))),
             error: None,
             killing: false,
@@ -468,6 +485,7 @@ mod tests {
             (true, Ending::Exited(1), Outcome::Failed),
             (true, Ending::Exited(143), Outcome::Failed),
             (true, TERM, Outcome::Unhandled),
+            (true, Ending::Killed(Signal::INT, false), Outcome::Unhandled),
             (true, Ending::Killed(Signal::HUP, false), Outcome::Failed),
             // Though 137 is accepted here.
             (true, KILL, Outcome::Killed),
@@ -484,9 +502,9 @@ mod tests {
         others.killing = true;
         assert_eq!(others.outcome(), Outcome::Killed, "whoever it was");
         let mut raised = account(true, Some(TERM));
-        raised.handles = Some(true);
+        raised.note_asked_by(Signal::TERM, Some(true));
         assert_eq!(raised.outcome(), Outcome::Graceful);
-        raised.handles = None;
+        raised.note_asked_by(Signal::TERM, None);
         assert_eq!(raised.outcome(), Outcome::Unhandled);
     }
 

@@ -2,7 +2,7 @@
 //! path is refused, and written in place when all is over.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use log::warn;
 use nix::errno::Errno;
@@ -13,7 +13,10 @@ use crate::sys::descriptors::above_stdio;
 
 /// An open file, empty so far.
 #[derive(Debug)]
-pub(crate) struct ReportFile(OwnedFd);
+pub(crate) struct ReportFile {
+    file: OwnedFd,
+    path: PathBuf,
+}
 
 impl ReportFile {
     /// Opens the file and empties it. It is neither replaced nor renamed: a
@@ -37,26 +40,30 @@ impl ReportFile {
             )
         };
         let file = open(path, flags, Mode::from_bits_truncate(0o644)).map_err(refuse)?;
-        above_stdio(file)
-            .map(Self)
-            .ok_or_else(|| refuse(Errno::EMFILE))
+        let file = above_stdio(file).ok_or_else(|| refuse(Errno::EMFILE))?;
+        let path = path.to_owned();
+        Ok(Self { file, path })
     }
 
     /// The descriptor, to be kept when others are let go of.
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.file.as_fd()
     }
 
     /// Writes the report.
     pub(crate) fn write(&self, report: &str) {
         // The command, or another supervise below, may have written there meanwhile.
         // What is no plain file cannot be emptied, and need not be.
-        let _ = nix::unistd::ftruncate(&self.0, 0);
-        let _ = nix::unistd::lseek(&self.0, 0, nix::unistd::Whence::SeekSet);
-        match nix::unistd::write(&self.0, report.as_bytes()) {
+        let _ = nix::unistd::ftruncate(&self.file, 0);
+        let _ = nix::unistd::lseek(&self.file, 0, nix::unistd::Whence::SeekSet);
+        let path = self.path.display();
+        match nix::unistd::write(&self.file, report.as_bytes()) {
             Ok(length) if length == report.len() => {}
-            Ok(_) => warn!("the report was cut: there is no room for it"),
-            Err(errno) => warn!("cannot write the report: {}", errno.desc()),
+            Ok(_) => warn!("the report in '{path}' was cut: there is no room for it"),
+            Err(errno) => warn!(
+                "cannot write the report to '{path}': {}; it is lost",
+                errno.desc()
+            ),
         }
     }
 }

@@ -99,6 +99,15 @@ pub(crate) fn parse_stop_delay(text: &str, grace: Grace) -> Result<Duration, Str
 /// Reads a number of seconds (`10`, `0.5`), or numbers with units (`500ms`,
 /// `1m 30s`). `or` is what else may be said.
 fn parse_duration(text: &str, or: &str) -> Result<Duration, String> {
+    // A month, a week or a year is a typing error, and `5M` is five months.
+    let mut words = text.split(|c: char| !c.is_ascii_alphabetic());
+    if let Some(unit) =
+        words.find(|word| word.starts_with(['M', 'w', 'y']) || word.starts_with("mon"))
+    {
+        return Err(format!(
+            "'{text}': '{unit}' is no unit here; say ms, s, m for minutes, h or d{or}"
+        ));
+    }
     let bare = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     let duration = if bare {
         humantime::parse_duration(&format!("{text}s"))
@@ -321,6 +330,10 @@ mod tests {
             "1.2.3",
             "s",
             "1e3",
+            "5M",
+            "1month",
+            "1h 2w",
+            "1y",
             "2147483648",
             "99999999999999999999",
             "99999999999999999999s",

@@ -73,6 +73,7 @@ impl Signal {
     pub(crate) const TTIN: Self = Self(21);
     pub(crate) const TTOU: Self = Self(22);
     pub(crate) const XFSZ: Self = Self(25);
+    pub(crate) const WINCH: Self = Self(28);
 
     /// The signal of this number, or `None` where Linux has none.
     pub(crate) fn from_number(number: i32) -> Option<Self> {

@@ -12,6 +12,7 @@ use crate::lifecycle::{self, Action, Event, Grace, Lifecycle, Mark, Rules, Scope
 use crate::logging;
 use crate::notify::Relay;
 use crate::procfs;
+use crate::reason::Named;
 use crate::rehearsal::{self, in_seconds};
 use crate::report::{Account, Sender, Stop};
 use crate::report_file::ReportFile;
@@ -27,6 +28,11 @@ use crate::terminal::{Group, Terminal};
 /// How many children are reaped before signals and the deadline are looked at
 /// again, so that a storm of them delays neither.
 const BATCH: usize = 64;
+
+/// After how many batches with no end to them those that are left count as such:
+/// something that makes orphans faster than they are reaped would else never be
+/// stopped.
+const BATCHES: usize = 1024;
 
 /// Runs the command to its end and returns what is to be done last.
 pub(crate) fn run(settings: &Settings, inherited: Inherited) -> LastAct {
@@ -107,7 +113,7 @@ fn start<'a>(
         let parent = nix::unistd::getppid().as_raw();
         process::die_with_parent(signal, parent).map_err(|errno| {
             format!(
-                "--parent-death-signal: cannot ask for {signal}: {}",
+                "--parent-death-signal: cannot ask for {signal}: prctl: {}; leave the option out",
                 errno.desc()
             )
         })?;
@@ -176,9 +182,11 @@ fn start<'a>(
         ),
         oom_kills: cgroup::oom_kills(),
         marks,
+        rehearsing: false,
         // Children of before our time (`sh -c "a & exec supervise b"`) may have
         // ended when nobody was listening.
         reaping: true,
+        batches: 0,
     })
 }
 
@@ -226,8 +234,12 @@ struct Supervisor<'a> {
     /// What the count of processes killed for want of memory was at the start.
     oom_kills: Option<u64>,
     marks: Marks,
+    /// Whether the signal at hand is the rehearsal's.
+    rehearsing: bool,
     /// Whether a SIGCHLD has come and not every child that ended is reaped.
     reaping: bool,
+    /// How many batches of this round were full.
+    batches: usize,
 }
 
 impl Supervisor<'_> {
@@ -259,7 +271,11 @@ impl Supervisor<'_> {
                 // Not of our own: a line about the SIGPIPE of the last line
                 // would only make the next.
                 if origin != Origin::Ourselves {
-                    debug!("received {} from {}", received.signal, sender(&received));
+                    debug!(
+                        "received {} from {}",
+                        received.signal,
+                        self.sender(&received)
+                    );
                 }
                 if received.signal == Signal::CONT {
                     // It may have been resumed together with us.
@@ -270,7 +286,10 @@ impl Supervisor<'_> {
             Ok(None) => {}
             Err(errno) => {
                 // Without signals there is nothing that we can do for anyone.
-                error!("cannot wait for signals: rt_sigtimedwait: {}", errno.desc());
+                error!(
+                    "cannot wait for signals: rt_sigtimedwait: {}; allow this system call",
+                    errno.desc()
+                );
                 return Err(LastAct::Exit(status::FAILED));
             }
         }
@@ -289,7 +308,8 @@ impl Supervisor<'_> {
                 Wake::Rehearse => self.rehearse()?,
             }
         }
-        if self.relay.as_ref().is_some_and(Relay::ready)
+        // Where it can be heard no more, waiting for it would have no end.
+        if self.relay.as_ref().is_none_or(Relay::ready)
             && self.settings.rehearse.is_some_and(|r| r.after.is_none())
         {
             self.rehearse()?;
@@ -308,7 +328,10 @@ impl Supervisor<'_> {
                     uid: nix::unistd::getuid().as_raw(),
                     value: 0,
                 };
-                self.feed(Event::Signal(received, Origin::ForUs))
+                self.rehearsing = true;
+                let fed = self.feed(Event::Signal(received, Origin::ForUs));
+                self.rehearsing = false;
+                fed
             }
             _ => Ok(()),
         }
@@ -322,7 +345,11 @@ impl Supervisor<'_> {
         };
         if let Err(errno) = relay.wait(timeout, self.command) {
             // Without it whoever sends is refused, instead of waiting for ever.
-            error!("cannot go on relaying notifications: {}", errno.desc());
+            error!(
+                "cannot go on relaying notifications: ppoll: {}; the command's are lost from here \
+                 on, see --no-notify-relay",
+                errno.desc()
+            );
             self.relay = None;
         }
         Some(Duration::ZERO)
@@ -347,18 +374,24 @@ impl Supervisor<'_> {
                         debug!("reaped orphan pid {pid}: {ending}");
                     }
                 }
-                Waited::Nothing => {
-                    self.reaping = false;
-                    return self.feed(Event::SomeLeft);
-                }
-                Waited::NoChildren => {
-                    self.reaping = false;
-                    return self.feed(Event::NothingLeft);
-                }
+                Waited::Nothing => return self.reaped(Event::SomeLeft),
+                Waited::NoChildren => return self.reaped(Event::NothingLeft),
                 waited => self.changed(waited)?,
             }
         }
+        self.batches += 1;
+        if self.batches < BATCHES {
+            // There may be none but those that have ended.
+            return Ok(());
+        }
+        self.batches = 0;
         self.feed(Event::SomeLeft)
+    }
+
+    fn reaped(&mut self, event: Event) -> Result<(), LastAct> {
+        self.reaping = false;
+        self.batches = 0;
+        self.feed(event)
     }
 
     /// Takes in what has become of the command, SIGCHLD or not; `true` if it has
@@ -371,7 +404,6 @@ impl Supervisor<'_> {
             Waited::Ended(pid, ending) => {
                 self.reaping = true;
                 self.command_ended(pid, ending)?;
-                self.feed(Event::SomeLeft)?;
                 Ok(true)
             }
             waited => {
@@ -390,6 +422,7 @@ impl Supervisor<'_> {
             };
             error!("{}{hint}", failure.text);
             self.account.error = Some(failure.text);
+            self.terminal.give_back(pid, false);
             return Err(LastAct::Exit(failure.status));
         }
         info!("the command (pid {pid}) has ended: {ending}");
@@ -404,9 +437,7 @@ impl Supervisor<'_> {
             relay.catch_up(None);
             relay.successor()
         });
-        if successor.is_none() {
-            self.account.ended = Some((ending, self.started.elapsed()));
-        }
+        self.account.ended = Some((ending, self.started.elapsed()));
         self.feed(match successor {
             Some(to) => Event::CommandHandedOn { ending, to },
             None => Event::CommandEnded(ending),
@@ -440,12 +471,11 @@ impl Supervisor<'_> {
     fn perform(&mut self, action: Action) -> Result<(), LastAct> {
         match action {
             Action::SayStopping(received) => {
-                let sender = sender(&received);
+                let sender = self.sender(&received);
                 info!(
                     "{} from {sender}: stopping, {}",
                     received.signal, self.settings.grace
                 );
-                self.account.asked_by = Some(received.signal);
                 self.account.stop = Some(Stop {
                     signal: received.signal,
                     sender,
@@ -456,15 +486,18 @@ impl Supervisor<'_> {
             Action::TakeOn(pid) => {
                 info!("pid {pid} is the command now");
                 self.command = Some(pid);
+                self.account.ended = None;
             }
             Action::Forward { received, stop } => self.forward(&received, stop),
+            Action::NoteAsked(signal) => self.note_asked(signal),
             Action::Resume => {
                 self.terminal.hand_over_again(self.child.pid);
                 self.send(Signal::CONT);
             }
             Action::HandOver => self.terminal.hand_over(self.child.pid),
             Action::Suspend(signal) => {
-                if !(self.terminal.can_suspend() && signals::stop_by(signal)) {
+                let shared = self.terminal.group() == Group::Shared;
+                if !(self.terminal.can_suspend() && signals::stop_by(signal, !shared)) {
                     return self.feed(Event::NotSuspended(signal));
                 }
             }
@@ -515,32 +548,57 @@ impl Supervisor<'_> {
     }
 
     fn forward(&mut self, received: &Received, stop: bool) {
-        let group = self
-            .command
-            .filter(|_| self.settings.forward_to == ForwardTo::Group);
-        if stop && let Some(command) = self.command {
-            self.account.asked_by = Some(received.signal);
-            // It may take the handler back before it dies of the signal, as is the
-            // custom.
-            self.account.handles = procfs::signal_sets(command).map(|sets| {
-                let takes = sets.handled.or(sets.blocked);
-                takes.contains(received.signal)
-            });
-            self.leftovers.note_command(command, received.signal);
+        if stop {
+            self.note_asked(received.signal);
         }
+        let targets = self.targets();
+        let group = targets.iter().find_map(|target| match target {
+            Target::Group(group) => Some(*group),
+            Target::Process(_) | Target::Everyone => None,
+        });
         if stop && let Some(group) = group {
-            self.leftovers.note_group(group, received.signal);
+            let members = self.leftovers.note_group(group, received.signal);
+            let others = |member: &Named| Some(member.pid) != self.command;
+            let others: Vec<_> = members.into_iter().filter(others).collect();
+            self.account.note_asked(&others);
         }
         if received.signal == Signal::CONT {
             self.terminal.hand_over_again(self.child.pid);
         }
-        for target in self.targets() {
-            said(target, received.signal, signals::send_on(target, received));
+        // By --rewrite.
+        self.account.killing |= received.signal == Signal::KILL && !targets.is_empty();
+        for target in targets {
+            let sent = signals::send_on(target, received);
+            if sent == Err(Errno::EPERM)
+                && let Some(command) = self.command
+            {
+                self.leftovers.note_refused(command);
+            }
+            said(target, received.signal, sent);
         }
         if stop && group.is_some() {
             // A member of the group may be stopped, whom nobody will ask again.
             self.send(Signal::CONT);
         }
+    }
+
+    /// Notes that the command is about to have this stop request, or has had it.
+    fn note_asked(&mut self, signal: Signal) {
+        let Some(command) = self.command else {
+            return;
+        };
+        // It may take the handler back before it dies of the signal, as is the
+        // custom. What has not executed the command handles nothing.
+        let handles = if self.child.is_executed() {
+            procfs::signal_sets(command).map(|sets| {
+                let takes = sets.handled.or(sets.blocked);
+                takes.contains(signal)
+            })
+        } else {
+            Some(false)
+        };
+        self.account.note_asked_by(signal, handles);
+        self.leftovers.note_command(command, signal);
     }
 
     /// Who may have sent a SIGKILL that we have not.
@@ -592,11 +650,33 @@ impl Supervisor<'_> {
         let Some(pid) = self.command else {
             return Vec::new();
         };
-        match self.settings.forward_to {
-            ForwardTo::Command => vec![Target::Process(pid)],
-            ForwardTo::Group if process::leads_its_group(pid) => vec![Target::Group(pid)],
+        if self.settings.forward_to == ForwardTo::Command {
+            return vec![Target::Process(pid)];
+        }
+        let first = self.child.pid;
+        match process::group_of(pid) {
+            // A group that one of ours is in cannot be another's by now.
+            Some(group) if group == pid || group == first => vec![Target::Group(group)],
             // It has gone to another group, and is meant all the same.
-            ForwardTo::Group => vec![Target::Group(pid), Target::Process(pid)],
+            _ if pid == first => vec![Target::Group(pid), Target::Process(pid)],
+            _ => vec![Target::Process(pid)],
+        }
+    }
+
+    fn sender(&self, received: &Received) -> Sender {
+        if self.rehearsing {
+            return Sender::Rehearsal;
+        }
+        let (pid, uid) = (received.pid, received.uid);
+        match pid {
+            0 if received.is_from_kernel() => Sender::Kernel,
+            0 => Sender::Outside { uid },
+            pid => {
+                // It may have ended already, as kill(1) has.
+                let stat = procfs::stat(pid).filter(|_| procfs::is_ours(process::own_pid()));
+                let name = stat.map(|stat| stat.name());
+                Sender::Process { pid, uid, name }
+            }
         }
     }
 }
@@ -612,21 +692,6 @@ fn said(target: Target, signal: Signal, result: nix::Result<()>) {
             );
         }
         Err(errno) => warn!("cannot send {signal} to {target}: {}", errno.desc()),
-    }
-}
-
-fn sender(received: &Received) -> Sender {
-    let (pid, uid) = (received.pid, received.uid);
-    match pid {
-        0 if received.is_from_kernel() => Sender::Kernel,
-        0 => Sender::Outside { uid },
-        pid if pid == process::own_pid() => Sender::Rehearsal,
-        pid => {
-            // It may have ended already, as kill(1) has.
-            let stat = procfs::stat(pid).filter(|_| procfs::is_ours(process::own_pid()));
-            let name = stat.map(|stat| stat.name());
-            Sender::Process { pid, uid, name }
-        }
     }
 }
 

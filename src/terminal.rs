@@ -19,6 +19,21 @@ use crate::settings::ForwardTo;
 use crate::signal::{Origin, Received, Signal};
 use crate::sys::descriptors::above_stdio;
 
+/// What the terminal sends to process groups.
+const OF_TERMINAL: [Signal; 8] = [
+    Signal::INT,
+    Signal::QUIT,
+    Signal::TSTP,
+    Signal::TTIN,
+    Signal::TTOU,
+    Signal::HUP,
+    Signal::CONT,
+    Signal::WINCH,
+];
+
+/// What stops and resumes jobs.
+const JOB_CONTROL: [Signal; 4] = [Signal::TSTP, Signal::TTIN, Signal::TTOU, Signal::CONT];
+
 /// The process group that the command runs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Group {
@@ -131,21 +146,24 @@ impl Terminal {
         }
         let hang_up = [Signal::HUP, Signal::CONT].contains(&received.signal);
         if received.is_from_kernel() {
-            // A hang-up is told to the leader of the session alone.
-            return !(hang_up && self.leads_session);
+            // Others are from timers and limits of our own; and a hang-up is told to
+            // the leader of the session alone.
+            return OF_TERMINAL.contains(&received.signal) && !(hang_up && self.leads_session);
         }
-        if hang_up && self.session_leader == Some(received.pid) {
+        // 0: outside our PID namespace, as many others are.
+        if hang_up && received.pid > 0 && self.session_leader == Some(received.pid) {
             // A shell that goes tells its jobs, and one that resumes a job
             // resumes it, each as a group. While we have its terminal nobody
             // can have typed it.
             let held = foreground().is_none_or(|foreground| foreground == self.own_group);
             return held || received.signal == Signal::CONT;
         }
-        self.is_of_group(received.pid)
+        // An editor stops its group by it. Of anything else nothing tells whether it
+        // was for the group or for us alone: twice is better than not at all.
+        JOB_CONTROL.contains(&received.signal) && self.is_of_group(received.pid)
     }
 
-    /// Whether a sender is a member of the shared group, or below us: what
-    /// such a process sends us it has sent the group.
+    /// Whether a sender is a member of the shared group, or below us.
     fn is_of_group(&self, sender: i32) -> bool {
         if sender <= 0 || sender == self.own_pid {
             return false;

@@ -10,6 +10,7 @@
 
 mod common;
 
+use std::io::BufRead as _;
 use std::os::unix::fs::PermissionsExt;
 
 use common::*;
@@ -283,6 +284,32 @@ fn a_command_of_another_user_is_warned_about_and_outlived() {
     run.wait_for_error("does not end by SIGKILL");
     drop(leftover);
     run.wait();
+
+    // And with nothing in between.
+    let errors = folder.file("errors");
+    let mut run = std::process::Command::new("setpriv")
+        .args(["--reuid=1000", "--regid=1000", "--clear-groups"])
+        .args([&supervise, "-t", "0.2", "--", &program, "root-user"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::fs::File::create(&errors).unwrap())
+        .spawn()
+        .unwrap();
+    let mut ready = String::new();
+    std::io::BufReader::new(run.stdout.take().unwrap())
+        .read_line(&mut ready)
+        .unwrap();
+    let pid = run.id().try_into().unwrap();
+    let _leftover = Leftover(children_of(pid)[0]);
+    send(pid, libc::SIGTERM);
+    run.wait().unwrap();
+    let errors = folder.read("errors");
+    for when in [
+        "has not ended yet",
+        "does not end by SIGKILL and is left behind",
+    ] {
+        let line = format!("(root-user) {when}: it runs as another user");
+        assert!(errors.contains(&line), "{line}: {errors}");
+    }
 }
 
 #[test]

@@ -370,7 +370,7 @@ fn who_was_named_main_comes_after_the_command() {
 fn after_a_stop_request_nobody_comes_after_the_command() {
     let manager = Manager::new();
     let fixture = fixture();
-    let mut run = manager.start(Home::Plain).shell(&format!(
+    let mut run = manager.start(Home::Plain).options("-v").shell(&format!(
         "trap 'exit 3' TERM
          sh -c '{fixture} notify \"$(printf \"MAINPID=%s\nREADY=1\" $$)\"
                 exec {fixture} print-signals 15' &
@@ -381,6 +381,32 @@ fn after_a_stop_request_nobody_comes_after_the_command() {
     run.signal(libc::SIGTERM);
     assert!(run.line().starts_with("15 "));
     assert_eq!(run.wait(), Ended::code(3));
+    // It is judged as the command that it is.
+    let said = run.errors();
+    assert!(said.contains("the command after "), "{said}");
+}
+
+#[test]
+fn the_group_of_the_command_stays_it_when_another_comes_after_it() {
+    for home in homes() {
+        let manager = Manager::new();
+        let fixture = fixture();
+        let mut run = manager.start(home).options("-g -v").shell(&format!(
+            "sh -c 'trap \"echo worker; exit\" USR1; echo >{0}; while :; do sleep 0.01; done' &
+             sh -c '{fixture} notify \"$(printf \"MAINPID=%s\nREADY=1\" $$)\"
+                    trap \"exit 0\" TERM; trap : USR1; while :; do sleep 0.01; done' &
+             until [ -e {0} ] && [ -e {1} ]; do sleep 0.01; done",
+            manager.folder.file("worker"),
+            manager.folder.file("ready")
+        ));
+        manager.expect("READY=1");
+        std::fs::write(manager.folder.file("ready"), "").unwrap();
+        run.wait_for_error("is the command now");
+        run.signal(libc::SIGUSR1);
+        assert_eq!(run.line(), "worker", "{home:?}: {}", run.errors());
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.wait(), Ended::code(0), "{home:?}: {}", run.errors());
+    }
 }
 
 #[test]

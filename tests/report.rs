@@ -292,7 +292,7 @@ fn a_file_that_cannot_be_written_is_refused_before_the_start() {
     assert_eq!(output.status.code(), Some(0));
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(
-        errors.contains("cannot write the report: No space left"),
+        errors.contains("cannot write the report to '/dev/full': No space left"),
         "{errors}"
     );
 }
@@ -390,6 +390,103 @@ fn a_rehearsal_judges() {
         );
         let (code, _) = rehearse(home, "--rehearse 1", &["/nonexistent"]);
         assert_eq!(code, Some(127), "nothing was rehearsed");
+    }
+}
+
+#[test]
+fn a_rehearsal_that_comes_before_the_command_handles_anything_finds_that_out() {
+    for home in homes() {
+        for _ in 0..10 {
+            let (code, errors) = rehearse(home, "--rehearse 0", &["sleep", "1019"]);
+            assert_eq!(code, Some(1), "{home:?}: {errors}");
+            assert!(errors.contains("which does not handle it"), "{errors}");
+        }
+    }
+}
+
+#[test]
+fn a_rehearsal_is_of_a_command_that_runs() {
+    for home in homes() {
+        // The command has ended; only what it left is asked.
+        let options = "--leftovers wait --rehearse 300ms";
+        let (code, errors) = rehearse(home, options, &["sh", "-c", "sleep 1020 & exit 0"]);
+        assert_eq!(code, Some(1), "{home:?}: {errors}");
+        assert!(errors.contains("before it was asked"), "{home:?}: {errors}");
+    }
+}
+
+#[test]
+fn a_rehearsal_names_what_is_lost_in_the_group() {
+    let ready = format!("{} notify READY=1", fixture());
+    for home in homes() {
+        let script = format!("(sleep 1021 &) ; trap 'exit 0' TERM; {ready}; {LOOP}");
+        let (code, errors) = rehearse(home, "--rehearse ready -g", &["sh", "-c", &script]);
+        assert_eq!(code, Some(0), "{home:?}: {errors}");
+        let lost = "(sleep) was killed by SIGTERM; if it had something to save, that is lost";
+        assert!(errors.contains(lost), "{home:?}: {errors}");
+    }
+}
+
+#[test]
+fn two_stop_requests_that_differ_are_two_that_are_not_handled() {
+    for home in homes() {
+        let reported = Reported::new();
+        let mut run = reported
+            .start(home)
+            .options("--stop-delay 20s")
+            .shell("echo ready $$; exec sleep 1022");
+        run.ready();
+        run.signal(libc::SIGTERM);
+        run.signal(libc::SIGINT);
+        run.wait();
+        assert_has(&reported.read(), &[("/outcome", json!("unhandled"))]);
+    }
+}
+
+#[test]
+fn a_rewriting_to_sigkill_is_our_own_sigkill() {
+    for home in homes() {
+        let reported = Reported::new();
+        let mut run = reported
+            .start(home)
+            .options("-r USR1:KILL")
+            .shell("echo ready $$; exec sleep 1023");
+        run.ready();
+        run.signal(libc::SIGUSR1);
+        run.wait();
+        assert_eq!(run.errors(), "");
+        assert_has(&reported.read(), &[("/outcome", json!("killed"))]);
+    }
+}
+
+#[test]
+fn where_nobody_is_left_none_is_killed_though_many_end_with_the_command() {
+    // A round of reaping is 64 at most.
+    for home in homes() {
+        for orphans in [0, 63, 64, 200] {
+            let reported = Reported::new();
+            let mut run = reported
+                .start(home)
+                .options("-t 0 --leftovers stop")
+                .shell(&format!(
+                    "echo ready $$; until [ -e {} ]; do sleep 0.01; done
+                     i=0; while [ $i -lt {orphans} ]; do (true &); i=$((i+1)); done",
+                    reported.folder.file("go")
+                ));
+            run.ready();
+            let supervise = run.pid;
+            send(supervise, libc::SIGSTOP);
+            reported.folder.write("go", "", 0o644);
+            eventually("all have ended", || {
+                let children = children_of(supervise);
+                children.len() == orphans + 1 && !children.into_iter().any(is_alive)
+            });
+            send(supervise, libc::SIGCONT);
+            assert_eq!(run.wait(), Ended::code(0), "{home:?} {orphans}");
+            assert_eq!(run.errors(), "", "{home:?} {orphans}");
+            let outcome = ("/outcome", json!("completed"));
+            assert_has(&reported.read(), &[outcome]);
+        }
     }
 }
 

@@ -443,7 +443,21 @@ fn with_stdin_elsewhere_ctrl_c_is_a_stop_request() {
     terminal.sees("ready\r\n");
     terminal.keys(CTRL_C);
     terminal.sees("SIGINT from the kernel");
+    terminal.sees("has not ended yet: it ignores SIGINT");
     terminal.sees("sending SIGKILL");
+    terminal.prompt();
+    // It has had it, and is judged by what it did.
+    let folder = Folder::new();
+    let go = folder.file("go");
+    terminal.line(&format!(
+        "$SUPERVISE -v -t 1 -- sh -c 'trap \"until [ -e {go} ]; do sleep 0.01; done
+         trap - INT; kill -INT \\$\\$\" INT; echo re\"\"ady; while :; do sleep 0.01; done' </dev/null"
+    ));
+    terminal.sees("ready\r\n");
+    terminal.keys(CTRL_C);
+    terminal.sees("it handles SIGINT and has not ended");
+    folder.write("go", "", 0o644);
+    terminal.sees("graceful");
     terminal.prompt();
 }
 
@@ -508,20 +522,78 @@ fn keys_and_window_sizes_arrive_once() {
     }
 }
 
+/// A stop request that is lost is a SIGKILL at the end of the grace period.
 #[test]
-fn what_the_command_sends_its_own_group_is_not_answered_with_a_second_copy() {
+fn whoever_shares_our_group_can_send_us_a_signal() {
+    const TRAPS: &str = "trap \"echo got USR\"1 USR1; trap \"echo sav\"\"ed; exit 3\" TERM";
+    const LOOP: &str = "while :; do sleep 0.01; done";
+    // A script without job control, by the shell and by a program; what runs below
+    // the command; and the command itself.
+    for script in [
+        "$SUPERVISE -t 1000 -- sh -c '$TRAPS; echo > $FILE; $LOOP' & p=$!
+         until [ -e $FILE ]; do sleep 0.01; done
+         kill -USR1 $p; /bin/kill -TERM $p; wait $p",
+        "$SUPERVISE -t 1000 -- sh -c '$TRAPS; sh -c \"kill -USR1 $PPID; kill -TERM $PPID\" & $LOOP'",
+        "$SUPERVISE -t 1000 -- sh -c '$TRAPS; kill -USR1 $PPID; kill -TERM $PPID; $LOOP'",
+    ] {
+        let folder = Folder::new();
+        let script = script
+            .replace("$TRAPS", TRAPS)
+            .replace("$LOOP", LOOP)
+            .replace("$FILE", &folder.file("ready"));
+        let words = [
+            "--norc",
+            "-c",
+            &format!("{script}; echo st''atus $?; read -r x"),
+        ];
+        let mut terminal = Terminal::with("bash", &words);
+        // Of two that wait at once the one of the lower number comes first.
+        terminal.sees("got USR1\r\n");
+        terminal.sees("saved\r\n");
+        terminal.sees("status 3");
+    }
+}
+
+#[test]
+fn a_timer_of_ours_is_passed_on() {
     let mut terminal = Terminal::bash();
-    terminal.line(
-        "$SUPERVISE -- sh -c 'trap \"echo got USR\"1 USR1; trap \"echo en\"\"d; exit\" USR2
-         kill -USR1 0; echo re\"\"ady; while :; do sleep 0.01; done'",
-    );
-    terminal.sees("got USR1\r\n");
-    let before = terminal.sees("ready\r\n");
-    assert!(!before.contains("got USR1"), "{before}");
-    // A second copy would come before this, whose number is higher.
-    send(children_of(terminal.pid())[0], libc::SIGUSR2);
-    let said = terminal.sees("end\r\n");
-    assert!(!said.contains("got USR1"), "{said}");
+    // Timers live on when a program is executed.
+    let timer = "import os,signal,sys; signal.setitimer(signal.ITIMER_REAL, 0.3); \
+                 os.execvp(sys.argv[1], sys.argv[1:])";
+    terminal.line(&format!(
+        "python3 -c '{timer}' $SUPERVISE -- sleep 1017; echo st''atus $?"
+    ));
+    terminal.sees("status 142");
+}
+
+#[test]
+fn with_a_group_of_its_own_a_command_that_is_none_leaves_the_terminal_as_it_was() {
+    let mut terminal = Terminal::bash();
+    terminal.line("bash -c '$SUPERVISE -g -- /nonexistent; read -r x; echo go''t $x'");
+    terminal.sees("there is no such file");
+    terminal.keys("this\n");
+    terminal.sees("got this");
+    terminal.prompt();
+}
+
+#[test]
+fn with_a_group_of_its_own_ctrl_z_stops_the_script_around_it() {
+    let mut terminal = Terminal::bash();
+    terminal.line("bash -c '$SUPERVISE -g -- cat; echo go''t $?'");
+    terminal.cat("one");
+    terminal.keys(CTRL_Z);
+    terminal.sees("Stopped");
+    terminal.sees("$ ");
+    terminal.line("fg");
+    terminal.cat("two");
+    terminal.keys(CTRL_D);
+    terminal.sees("got 0");
+    terminal.prompt();
+}
+
+#[test]
+fn job_control_of_the_commands_own_is_not_answered_with_a_second_copy() {
+    let mut terminal = Terminal::bash();
     // As an editor does it on Ctrl-Z.
     terminal
         .line("$SUPERVISE -- sh -c 'trap \"echo resu\"\"med\" CONT; kill -TSTP 0; echo en\"\"d'");
@@ -701,6 +773,15 @@ fn in_a_namespace_whose_shell_is_outside_keys_and_jobs_work() {
         terminal.fg("cat");
         terminal.cat("two");
         terminal.ctrl_c();
+        terminal.prompt();
+        terminal.line(&format!(
+            "unshare --pid --fork {flags} $SUPERVISE -- sh -c 'trap \"echo hu\"\"p; exit\" HUP
+             echo re\"\"ady; while :; do sleep 0.01; done'"
+        ));
+        terminal.sees("ready\r\n");
+        let unshare = children_of(terminal.pid())[0];
+        send(children_of(unshare)[0], libc::SIGHUP);
+        terminal.sees("hup\r\n");
         terminal.prompt();
         terminal.line(&format!("unshare --pid --fork {flags} $SUPERVISE -- cat &"));
         terminal.line("until jobs | grep -q Sto''pped; do sleep 0.02; done; echo see''n");

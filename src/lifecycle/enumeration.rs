@@ -96,8 +96,6 @@ struct World {
     command_ending: Option<Ending>,
     /// We were to stop ourselves, and whether that worked is not known yet.
     suspending: Option<Signal>,
-    /// The command has just been reaped: the round must be closed next.
-    round_open: bool,
     stop_requested: bool,
     command_asked: bool,
     /// A stop request was received and not forwarded.
@@ -121,7 +119,6 @@ impl World {
             stops: 0,
             command_ending: None,
             suspending: None,
-            round_open: false,
             stop_requested: false,
             command_asked: false,
             held: false,
@@ -138,13 +135,6 @@ impl World {
     fn possible(&self) -> Vec<Event> {
         if self.exited {
             return Vec::new();
-        }
-        if self.round_open && self.command_alive {
-            // The new command is a child.
-            return vec![Event::SomeLeft];
-        }
-        if self.round_open {
-            return vec![Event::SomeLeft, Event::NothingLeft];
         }
         let mut events = signals();
         events.extend(self.suspending.map(Event::NotSuspended));
@@ -216,11 +206,9 @@ impl World {
             Event::CommandEnded(ending) => {
                 self.command_alive = false;
                 self.command_ending = Some(ending);
-                self.round_open = true;
             }
             Event::CommandHandedOn { ending, .. } => {
                 self.command_stopped = false;
-                self.round_open = true;
                 // Nobody was asked: the new one is what there is to be stopped.
                 if self.stop_requested {
                     self.command_alive = false;
@@ -229,13 +217,12 @@ impl World {
             }
             Event::CommandStopped { .. } => self.command_stopped = true,
             Event::CommandContinued => self.command_stopped = false,
-            Event::SomeLeft | Event::NothingLeft => self.round_open = false,
             Event::Mark(mark) => {
                 self.armed.retain(|armed| *armed != mark);
                 self.grace_over |= mark == Mark::GraceOver;
                 self.delay_over |= mark == Mark::DelayOver;
             }
-            Event::Signal(..) | Event::NotSuspended(_) => {}
+            Event::Signal(..) | Event::NotSuspended(_) | Event::SomeLeft | Event::NothingLeft => {}
         }
     }
 
@@ -295,8 +282,6 @@ impl World {
                     panic!("a stop request that is no signal");
                 };
                 assert!(origin.may_ask_to_stop(), "a key started the grace period");
-                // What went to the group has asked the command already.
-                self.command_asked |= origin == Origin::Group;
                 assert_eq!(
                     received.signal,
                     Signal::TERM,
@@ -315,6 +300,11 @@ impl World {
             Action::Forward { stop, .. } => {
                 assert!(self.command_alive, "a reaped pid was signalled");
                 self.command_asked |= stop;
+            }
+            Action::NoteAsked(signal) => {
+                let had = matches!(event, Event::Signal(received, Origin::Group) if received.signal == *signal);
+                assert!(had && self.command_alive, "noted and has not had it");
+                self.command_asked = true;
             }
             // Looked at with the event as a whole.
             Action::TakeOn(_) | Action::SayDelayed => {}

@@ -5,7 +5,13 @@ use std::os::unix::ffi::OsStrExt;
 
 unsafe extern "C" {
     /// The variables, each `NAME=VALUE`, and a null pointer.
-    pub(super) static environ: *const *const c_char;
+    static mut environ: *const *const c_char;
+}
+
+/// The environment as it is now, to be passed to execve(2).
+pub(super) fn all() -> *const *const c_char {
+    // SAFETY: only read here, and there is no other thread that could change it.
+    unsafe { (&raw const environ).read() }
 }
 
 /// What a variable is set to.
@@ -18,8 +24,7 @@ pub(super) fn value_of(name: &str) -> Option<OsString> {
 /// most often there is none, and the library would copy all.
 pub(crate) fn beginning_with(prefix: &str) -> Vec<(OsString, OsString)> {
     let mut found = Vec::new();
-    // SAFETY: only read here, and no other thread could change it.
-    let mut next = unsafe { environ };
+    let mut next = all();
     if next.is_null() {
         return found;
     }

@@ -11,7 +11,7 @@ use std::ptr;
 
 use nix::errno::Errno;
 
-use super::environment::environ;
+use super::environment;
 use crate::executable::{Kind, OWN_MACHINE, SAMPLE, machine_name};
 use crate::status::{NOT_EXECUTABLE, NOT_FOUND};
 
@@ -97,7 +97,7 @@ fn execve<'a>(path: &CStr, arguments: impl Iterator<Item = &'a CStr>) -> nix::Re
     // SAFETY: `path` and every element of `pointers` but the closing null are
     // C strings that outlive the call; `environ` is only read here, and there
     // is no other thread that could change it.
-    unsafe { libc::execve(path.as_ptr(), pointers.as_ptr(), environ) };
+    unsafe { libc::execve(path.as_ptr(), pointers.as_ptr(), environment::all()) };
     Err(Errno::last())
 }
 

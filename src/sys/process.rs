@@ -21,11 +21,10 @@ pub(crate) fn exit(code: u8) -> ! {
     unsafe { libc::_exit(i32::from(code)) }
 }
 
-/// Whether a child of ours that is not reaped is in the process group of its
-/// own number.
-pub(crate) fn leads_its_group(pid: i32) -> bool {
-    let pid = nix::unistd::Pid::from_raw(pid);
-    nix::unistd::getpgid(Some(pid)) == Ok(pid)
+/// The process group of a child of ours that is not reaped.
+pub(crate) fn group_of(pid: i32) -> Option<i32> {
+    let group = nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(pid)));
+    group.ok().map(nix::unistd::Pid::as_raw)
 }
 
 /// Has the kernel send us `signal` when our parent ends (`PR_SET_PDEATHSIG`).

@@ -279,10 +279,10 @@ fn set_default(signal: Signal) {
 }
 
 /// Stops this process by the default action of `signal`, SIGSTOP by that of
-/// SIGTSTP, and returns when it is resumed: `true`, or at once: `false`, where
+/// SIGTSTP, or with `group` every member of our process group, and returns when it is resumed: `true`, or at once: `false`, where
 /// the kernel does not let it stop, since nobody could resume it (an orphaned
 /// process group, PID 1).
-pub(crate) fn stop_by(signal: Signal) -> bool {
+pub(crate) fn stop_by(signal: Signal, group: bool) -> bool {
     // SIGSTOP would stop us whoever is there.
     let signal = if signal == Signal::STOP {
         Signal::TSTP
@@ -290,7 +290,12 @@ pub(crate) fn stop_by(signal: Signal) -> bool {
         signal
     };
     set_default(signal);
-    if kill(Target::Process(super::process::own_pid()), signal).is_err() {
+    let target = if group {
+        Target::Group(nix::unistd::getpgrp().as_raw())
+    } else {
+        Target::Process(super::process::own_pid())
+    };
+    if kill(target, signal).is_err() {
         return false;
     }
     // Delivered while it is unblocked.

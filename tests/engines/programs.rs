@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// Which build they are of, unless `SUPERVISE_TEST_TARGET` names another.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+const TARGET: &str = "x86_64-unknown-linux-musl";
 
 pub fn supervise() -> PathBuf {
     folder().join("supervise")
