@@ -155,7 +155,7 @@ fn text(message: &str) -> String {
             line.push_str("...");
             break;
         }
-        if character.is_control() {
+        if deceives(character) {
             // Cannot fail: a String takes everything.
             let _ = write!(line, "{}", character.escape_default());
         } else {
@@ -166,6 +166,16 @@ fn text(message: &str) -> String {
     line
 }
 
+/// Whether a character is not what is seen of it: control characters, and those
+/// that end a line or turn the direction of what follows.
+fn deceives(character: char) -> bool {
+    let turns = matches!(
+        character,
+        '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    turns || character.is_control()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,8 +183,8 @@ mod tests {
     #[test]
     fn control_characters_are_escaped() {
         assert_eq!(
-            text("a\nb\x1b[31m\u{9b}c"),
-            "supervise: a\\nb\\u{1b}[31m\\u{9b}c\n"
+            text("a\nb\x1b[31m\u{9b}c\u{202e}\u{e9}"),
+            "supervise: a\\nb\\u{1b}[31m\\u{9b}c\\u{202e}\u{e9}\n"
         );
     }
 
