@@ -436,6 +436,11 @@ fn two_stop_requests_that_differ_are_two_that_are_not_handled() {
             .options("--stop-delay 20s")
             .shell("echo ready $$; exec sleep 1022");
         run.ready();
+        let command = run.command();
+        // The shell handles SIGINT.
+        eventually("it has been executed", || {
+            status_field(command, "Name").as_deref() == Some("sleep")
+        });
         run.signal(libc::SIGTERM);
         run.signal(libc::SIGINT);
         run.wait();
