@@ -393,8 +393,9 @@ fn the_group_of_the_command_stays_it_when_another_comes_after_it() {
         let fixture = fixture();
         let mut run = manager.start(home).options("-g -v").shell(&format!(
             "sh -c 'trap \"echo worker; exit\" USR1; echo >{0}; while :; do sleep 0.01; done' &
-             sh -c '{fixture} notify \"$(printf \"MAINPID=%s\nREADY=1\" $$)\"
-                    trap \"exit 0\" TERM; trap : USR1; while :; do sleep 0.01; done' &
+             sh -c 'trap \"exit 0\" TERM; trap : USR1
+                    {fixture} notify \"$(printf \"MAINPID=%s\nREADY=1\" $$)\"
+                    while :; do sleep 0.01; done' &
              until [ -e {0} ] && [ -e {1} ]; do sleep 0.01; done",
             manager.folder.file("worker"),
             manager.folder.file("ready")
