@@ -407,9 +407,14 @@ fn a_rehearsal_that_comes_before_the_command_handles_anything_finds_that_out() {
 #[test]
 fn a_rehearsal_is_of_a_command_that_runs() {
     for home in homes() {
-        // The command has ended; only what it left is asked.
-        let options = "--leftovers wait --rehearse 300ms";
-        let (code, errors) = rehearse(home, options, &["sh", "-c", "sleep 1020 & exit 0"]);
+        // The command has ended and is reaped; only what it left is asked.
+        let script = format!(
+            "(while kill -0 $$ 2>/dev/null; do sleep 0.01; done
+              {} notify READY=1; exec sleep 1020) & exit 0",
+            fixture()
+        );
+        let options = "--leftovers wait --rehearse ready";
+        let (code, errors) = rehearse(home, options, &["sh", "-c", &script]);
         assert_eq!(code, Some(1), "{home:?}: {errors}");
         assert!(errors.contains("before it was asked"), "{home:?}: {errors}");
     }

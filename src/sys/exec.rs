@@ -95,8 +95,8 @@ fn execve<'a>(path: &CStr, arguments: impl Iterator<Item = &'a CStr>) -> nix::Re
     let mut pointers: Vec<*const libc::c_char> = arguments.map(CStr::as_ptr).collect();
     pointers.push(ptr::null());
     // SAFETY: `path` and every element of `pointers` but the closing null are
-    // C strings that outlive the call; `environ` is only read here, and there
-    // is no other thread that could change it.
+    // C strings that outlive the call, and so are those of the environment:
+    // there is no other thread that could change it.
     unsafe { libc::execve(path.as_ptr(), pointers.as_ptr(), environment::all()) };
     Err(Errno::last())
 }

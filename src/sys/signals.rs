@@ -278,10 +278,10 @@ fn set_default(signal: Signal) {
     }
 }
 
-/// Stops this process by the default action of `signal`, SIGSTOP by that of
-/// SIGTSTP, or with `group` every member of our process group, and returns when it is resumed: `true`, or at once: `false`, where
-/// the kernel does not let it stop, since nobody could resume it (an orphaned
-/// process group, PID 1).
+/// Stops this process, or with `group` every member of its process group, by the
+/// default action of `signal`, SIGSTOP by that of SIGTSTP, and returns when it is
+/// resumed: `true`, or at once: `false`, where the kernel does not let it stop,
+/// since nobody could resume it (an orphaned process group, PID 1).
 pub(crate) fn stop_by(signal: Signal, group: bool) -> bool {
     // SIGSTOP would stop us whoever is there.
     let signal = if signal == Signal::STOP {
