@@ -279,6 +279,8 @@ fn a_file_that_cannot_be_written_is_refused_before_the_start() {
             .unwrap()
             .success()
     );
+    let output = supervise(&["--report", "", "--", "touch", &started]);
+    assert_eq!(output.status.code(), Some(125), "an empty path");
     for path in ["/nonexistent/report", "/", &fifo] {
         let output = supervise(&["--report", path, "--", "touch", &started]);
         assert_eq!(output.status.code(), Some(125), "{path}");

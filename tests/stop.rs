@@ -802,6 +802,29 @@ fn a_stop_delay_is_a_part_of_the_grace_period() {
 }
 
 #[test]
+fn of_those_that_are_left_only_the_living_are_counted() {
+    let mut run = start(Home::Plain).options("-v").shell(
+        "trap 'exit 0' USR1
+         python3 -c \"
+import os, time
+for _ in range(12):
+    pid = os.fork()
+    if pid == 0: os._exit(0)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+print('ready', os.getpid(), flush=True)
+time.sleep(1000)\" &
+         while :; do sleep 0.01; done",
+    );
+    let left = run.ready();
+    let _leftover = Leftover(left);
+    run.signal(libc::SIGUSR1);
+    assert_eq!(run.wait(), Ended::code(0));
+    let said = run.errors();
+    assert!(said.contains("is left to itself"), "{said}");
+    assert!(!said.contains("more"), "{said}");
+}
+
+#[test]
 fn with_leave_the_command_alone_is_named() {
     for home in homes() {
         let mut run = start(home)
