@@ -414,7 +414,7 @@ impl Reader<'_> {
             remap,
             reraise: !self.switch("no-reraise")?,
             notify_relay,
-            report: self.report()?,
+            report: self.report(),
             rehearse,
             log_format,
             log: self.log()?,
@@ -424,15 +424,11 @@ impl Reader<'_> {
     }
 
     /// A path may be any bytes.
-    fn report(&self) -> Result<Option<PathBuf>, String> {
-        let typed = self
-            .values("report")
-            .and_then(|mut values| values.next_back());
-        if typed.is_some_and(|path| path.is_empty()) {
-            return Err("--report: '' is no file; name one, or leave the option out".to_owned());
-        }
-        let path = typed.or(self.set("report").filter(|path| !path.is_empty()));
-        Ok(path.map(PathBuf::from))
+    fn report(&self) -> Option<PathBuf> {
+        self.values("report")
+            .and_then(|mut values| values.next_back())
+            .or(self.set("report").filter(|path| !path.is_empty()))
+            .map(PathBuf::from)
     }
 
     fn forward_to(&self) -> Result<ForwardTo, String> {
