@@ -426,6 +426,7 @@ fn where_there_is_no_folder_the_socket_has_an_abstract_name() {
     ];
     let mut run = start(Home::Plain)
         .variable("NOTIFY_SOCKET", &manager.folder.file("notify"))
+        .variable("RUNTIME_DIRECTORY", "")
         .through(&nobody)
         .shell(&format!(
             "echo $NOTIFY_SOCKET; {fixture} notify READY=1; echo ready $$; sleep 1016"

@@ -141,6 +141,8 @@ pub struct Run {
     home: Home,
     /// Whether the end was waited for.
     ended: bool,
+    /// Removed with the value.
+    _runtime: Folder,
 }
 
 /// The pipe that is stderr, and what was read from it so far.
@@ -196,6 +198,8 @@ pub struct Start {
     wrapper: Vec<String>,
     environment: Vec<(String, String)>,
     folder: Option<PathBuf>,
+    /// Where the relay makes its socket. In /run a run that is killed would leave it.
+    runtime: Folder,
 }
 
 pub fn start(home: Home) -> Start {
@@ -205,6 +209,7 @@ pub fn start(home: Home) -> Start {
         wrapper: Vec::new(),
         environment: Vec::new(),
         folder: None,
+        runtime: Folder::new(),
     }
 }
 
@@ -258,6 +263,7 @@ impl Start {
         let mut command = Command::new(&words[0]);
         command
             .args(&words[1..])
+            .env("RUNTIME_DIRECTORY", self.runtime.path())
             .envs(self.environment)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -297,6 +303,7 @@ impl Start {
             errors,
             home: self.home,
             ended: false,
+            _runtime: self.runtime,
         };
         if self.home.is_pid1() {
             // A run may be over before we see it.
