@@ -50,8 +50,8 @@ pub(crate) enum Grace {
 impl std::fmt::Display for Grace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::For(grace) => write!(f, "grace period of {}", humantime::format_duration(*grace)),
-            Self::Infinite => f.write_str("no limit to the grace period"),
+            Self::For(grace) => write!(f, "grace period {}", humantime::format_duration(*grace)),
+            Self::Infinite => f.write_str("grace period infinity"),
         }
     }
 }

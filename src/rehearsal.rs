@@ -1,106 +1,129 @@
-//! What a rehearsal has shown, in words for a person. Pure.
+//! The lines that a rehearsal prints. Pure.
 
 use std::time::Duration;
 
-use crate::leftovers::processes;
-use crate::report::{Account, Outcome, Sender};
+use crate::report::{Account, Outcome, Sender, Stop};
 use crate::signal::Signal;
 use crate::status::Ending;
 
-/// The lines of the verdict, and whether the shutdown was graceful.
+/// The lines of the verdict, and whether the rehearsal passed. No line but that of a
+/// rehearsal that passed has the word for it, so that a search finds nothing else.
 pub(crate) fn verdict(account: &Account) -> (Vec<String>, bool) {
-    let outcome = account.outcome();
-    let mut lines = Vec::new();
     if let Some((ending, after)) = account.ended
         && account.ended_after_stop().is_none()
     {
         let after = in_seconds(after);
-        let line = format!(
-            "not graceful: the command ended by itself after {after}, before it was asked: {ending}"
+        let why = format!(
+            "command {ending} after {after}, before the stop request; use a shorter time, or \
+             --rehearse ready"
         );
-        return (vec![line], false);
+        return (vec![failed(&why)], false);
     }
     let Some(stop) = &account.stop else {
-        let line = "not graceful: the command could not be run";
-        return (vec![line.to_owned()], false);
+        return (vec![failed("the command did not start")], false);
     };
     if stop.sender != Sender::Rehearsal {
-        let line = format!(
-            "not judged: {} came from {} before it was asked",
-            stop.signal, stop.sender
-        );
+        let (signal, sender) = (stop.signal, &stop.sender);
+        let line = format!("rehearsal inconclusive: received {signal} from {sender} first");
         return (vec![line], false);
     }
-    let asked_by = account.asked_by.first();
-    let signal = asked_by.map_or(stop.signal, |(signal, _)| *signal);
-    lines.push(format!(
-        "sent {signal} after {}, {}",
+    let mut lines = steps(account, stop);
+    match reason(account, stop) {
+        None => {
+            lines.push("rehearsal passed: graceful".to_owned());
+            (lines, true)
+        }
+        Some(why) => {
+            lines.push(failed(&why));
+            (lines, false)
+        }
+    }
+}
+
+fn failed(why: &str) -> String {
+    format!("rehearsal failed: {why}")
+}
+
+/// What happened, in order.
+fn steps(account: &Account, stop: &Stop) -> Vec<String> {
+    let mut lines = vec![format!(
+        "rehearsal: sent {} after {}, {}",
+        first_signal(account, stop),
         in_seconds(stop.after),
         account.grace
-    ));
+    )];
     if let (Some((ending, _)), Some(after)) = (account.ended, account.ended_after_stop()) {
-        lines.push(format!(
-            "the command ended {} later: {ending}",
-            in_seconds(after)
-        ));
+        let after = in_seconds(after);
+        lines.push(format!("rehearsal: command {ending} {after} later"));
     }
     if account.asked > 0 {
-        lines.push(format!(
-            "others were left and asked: {}",
-            processes(account.asked)
-        ));
+        let others = other_processes(account.asked);
+        lines.push(format!("rehearsal: sent SIGTERM to {others}"));
     }
     for other in account.others.iter().take(10) {
-        let name = format!("pid {} ({})", other.pid, other.name);
-        match (&other.reason, &other.ended) {
-            (Some(reason), _) => lines.push(format!(
-                "{name} was killed by SIGKILL, and what it had not saved is lost: {reason}"
-            )),
-            (None, Some(ended)) if *ended == Signal::TERM.to_string() => lines.push(format!(
-                "{name} was killed by {ended}; if it had something to save, that is lost"
-            )),
-            (None, Some(ended)) => lines.push(format!("{name} ended: {ended}")),
-            (None, None) => lines.push(format!("{name} ended")),
-        }
+        let name = format!("rehearsal: pid {} ({})", other.pid, other.name);
+        lines.push(match (&other.reason, &other.ended) {
+            (Some(reason), _) => {
+                format!("{name} was killed by SIGKILL and lost what it had not saved: {reason}")
+            }
+            (None, Some(Ending::Killed(signal, _))) => {
+                format!("{name} was killed by {signal}; anything that it had not saved is lost")
+            }
+            (None, Some(ending)) => format!("{name} {ending}"),
+            (None, None) => format!("{name} exited"),
+        });
     }
-    let advice = match (outcome, account.ended) {
-        (Outcome::Graceful, _) => return (with(lines, "graceful"), true),
-        (Outcome::Unhandled, _) => {
-            let whether = match account.killed_by_request() {
-                Some((_, None)) => "and /proc does not tell whether it handled that first",
-                _ => "which does not handle it, and what it had not saved is lost",
-            };
-            format!(
-                "not graceful: {signal} killed the command, {whether}; handle {signal}, or have \
-                 another signal sent (--rewrite)"
-            )
-        }
-        (Outcome::Killed, _) if !account.killing => "not graceful: somebody sent the command \
-             SIGKILL, and not supervise; was there enough memory?"
+    lines
+}
+
+/// Why the rehearsal failed, and what to change; `None` if it passed.
+fn reason(account: &Account, stop: &Stop) -> Option<String> {
+    let signal = first_signal(account, stop);
+    Some(match (account.outcome(), account.ended) {
+        (Outcome::Graceful, _) => return None,
+        (Outcome::Unhandled, Some((ending, _))) => unhandled(account, ending),
+        (Outcome::Killed, _) if !account.killing => "the command was killed by a SIGKILL that \
+             supervise did not send; check its memory limit"
             .to_owned(),
         (Outcome::Killed, _) => {
             let why = match &account.reason {
-                Some(reason) => format!(" (the command: {reason})"),
+                Some(reason) => format!(" (command: {reason})"),
                 None => String::new(),
             };
             format!(
-                "not graceful: SIGKILL had to be sent{why}; handle {signal}, end sooner, or raise \
-                 --grace and the limit of whoever stops it"
+                "SIGKILL was needed{why}; handle {signal}, exit sooner, or raise --grace and the \
+                 stop timeout"
             )
         }
-        (_, Some((Ending::Exited(code), _))) => format!(
-            "not graceful: exit status {code}; exit with 0 when asked to stop, or accept it with \
-             --remap-exit {code}"
-        ),
-        (_, Some((ending, _))) => format!("not graceful: the command was ended by {ending}"),
-        (_, None) => "not graceful: the command has not ended".to_owned(),
-    };
-    (with(lines, &advice), false)
+        (_, Some((ending @ Ending::Exited(code), _))) => {
+            format!("command {ending}; exit with 0 on {signal} or use --remap-exit {code}")
+        }
+        (_, Some((ending, _))) => format!("command {ending}"),
+        (_, None) => "the command did not exit".to_owned(),
+    })
 }
 
-fn with(mut lines: Vec<String>, last: &str) -> Vec<String> {
-    lines.push(last.to_owned());
-    lines
+/// The stop signal ended the command, for one of two reasons that look the same from
+/// outside.
+fn unhandled(account: &Account, ending: Ending) -> String {
+    let signal = account.fatal_stop_signal().unwrap_or(Signal::TERM);
+    format!(
+        "command {ending}: either it has no handler (handle {signal} and exit), or it cleans up \
+         and then kills itself with the signal (use --remap-exit {})",
+        ending.code()
+    )
+}
+
+/// The signal that the command received for the stop request.
+fn first_signal(account: &Account, stop: &Stop) -> Signal {
+    account.stop_signals.first().copied().unwrap_or(stop.signal)
+}
+
+fn other_processes(count: usize) -> String {
+    match count {
+        1 => "1 other process".to_owned(),
+        count => format!("{count} other processes"),
+    }
 }
 
 /// A time for people: in seconds, to a hundredth.

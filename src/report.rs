@@ -61,10 +61,12 @@ impl fmt::Display for Sender {
 pub(crate) enum Outcome {
     /// Nobody asked for a stop, and the status is 0 or one that counts as 0.
     Completed,
-    /// A stop was requested, and the command ended by itself: with such a status, or
-    /// by the stop signal after it had handled that.
+    /// A stop was requested, and the command exited with such a status.
     Graceful,
-    /// The stop signal killed the command, which did not handle it.
+    /// The stop signal killed the command, or it exited with 128+N for that signal:
+    /// it has no handler, or cleaned up and then killed itself with the signal. That
+    /// it had a handler proves nothing, because runtimes (Go, Node, PHP) catch the
+    /// signal only to exit from it at once.
     Unhandled,
     /// Any other status, or the command could not be run.
     Failed,
@@ -77,7 +79,7 @@ impl fmt::Display for Outcome {
         f.write_str(match self {
             Self::Completed => "completed",
             Self::Graceful => "graceful",
-            Self::Unhandled => "the signal was not handled",
+            Self::Unhandled => "stop signal unhandled or re-raised",
             Self::Failed => "failed",
             Self::Killed => "killed",
         })
@@ -96,14 +98,14 @@ pub(crate) struct Stop {
 }
 
 /// A process other than the command that a stop was about.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Other {
     /// Its process id.
     pub(crate) pid: i32,
     /// The name that it went by.
     pub(crate) name: String,
     /// How it ended, where it was a child of ours by then.
-    pub(crate) ended: Option<String>,
+    pub(crate) ended: Option<Ending>,
     /// Whether it was there when SIGKILL was sent.
     pub(crate) killed: bool,
     /// Why it was there then.
@@ -127,9 +129,8 @@ pub(crate) struct Account {
     pub(crate) accepted: Vec<u8>,
     /// The first stop request.
     pub(crate) stop: Option<Stop>,
-    /// What the command was asked by, and whether it had a handler for that or
-    /// waited for it, if /proc tells.
-    pub(crate) asked_by: Vec<(Signal, Option<bool>)>,
+    /// The stop signals that were sent to the command, the first one first.
+    pub(crate) stop_signals: Vec<Signal>,
     /// How the command ended, and how long after the start.
     pub(crate) ended: Option<(Ending, Duration)>,
     /// Why the command could not be run, or was not ended by SIGKILL.
@@ -169,7 +170,7 @@ impl Account {
             delay: settings.stop_delay,
             accepted: settings.remap.clone(),
             stop: None,
-            asked_by: Vec::new(),
+            stop_signals: Vec::new(),
             ended: None,
             error: None,
             killing: false,
@@ -192,10 +193,11 @@ impl Account {
         }
     }
 
-    /// Notes what the command is asked by, and whether it handles that.
-    pub(crate) fn note_asked_by(&mut self, signal: Signal, handles: Option<bool>) {
-        self.asked_by.retain(|(known, _)| *known != signal);
-        self.asked_by.push((signal, handles));
+    /// Notes a stop signal that is sent to the command.
+    pub(crate) fn note_stop_signal(&mut self, signal: Signal) {
+        if !self.stop_signals.contains(&signal) {
+            self.stop_signals.push(signal);
+        }
     }
 
     /// Notes who is there when SIGKILL is sent, and why.
@@ -222,7 +224,7 @@ impl Account {
     pub(crate) fn note_reaped(&mut self, pid: i32, ending: Ending) {
         self.orphans = self.orphans.saturating_add(1);
         if let Some(other) = self.others.iter_mut().find(|other| other.pid == pid) {
-            other.ended = Some(ending.to_string());
+            other.ended = Some(ending);
         }
     }
 
@@ -258,25 +260,21 @@ impl Account {
         };
         let accepted = ending.code() == 0 || self.accepted.contains(&ending.code());
         let by_kill = matches!(ending, Ending::Killed(Signal::KILL, _));
-        let of_it = self.killed_by_request();
         match self.stop {
             _ if self.killing || by_kill => Outcome::Killed,
             None if accepted => Outcome::Completed,
             Some(_) if accepted => Outcome::Graceful,
-            Some(_) if matches!(of_it, Some((_, Some(true)))) => Outcome::Graceful,
-            Some(_) if of_it.is_some() => Outcome::Unhandled,
+            Some(_) if self.fatal_stop_signal().is_some() => Outcome::Unhandled,
             _ => Outcome::Failed,
         }
     }
 
-    /// The stop request that killed the command, and whether it handled that, if
-    /// /proc tells.
-    pub(crate) fn killed_by_request(&self) -> Option<(Signal, Option<bool>)> {
-        let (Ending::Killed(killer, _), _) = self.ended? else {
-            return None;
-        };
-        let mut asked_by = self.asked_by.iter().copied();
-        asked_by.find(|(signal, _)| *signal == killer)
+    /// The stop signal that killed the command, or that its exit status stands for:
+    /// the JVM exits with 143 where others are killed by SIGTERM.
+    pub(crate) fn fatal_stop_signal(&self) -> Option<Signal> {
+        let (ending, _) = self.ended?;
+        let mut signals = self.stop_signals.iter().copied();
+        signals.find(|signal| Ending::Killed(*signal, false).code() == ending.code())
     }
 
     /// How long after the stop request the command ended.
@@ -362,7 +360,28 @@ struct EndedForm {
 struct LeftoversForm {
     asked: usize,
     killed: usize,
-    processes: Vec<Other>,
+    processes: Vec<OtherForm>,
+}
+
+#[derive(Serialize)]
+struct OtherForm {
+    pid: i32,
+    name: String,
+    ended: Option<String>,
+    killed: bool,
+    reason: Option<String>,
+}
+
+impl OtherForm {
+    fn of(other: &Other) -> Self {
+        Self {
+            pid: other.pid,
+            name: other.name.clone(),
+            ended: other.ended.map(|ending| ending.to_string()),
+            killed: other.killed,
+            reason: other.reason.clone(),
+        }
+    }
 }
 
 impl Form {
@@ -417,7 +436,7 @@ impl Form {
             leftovers: LeftoversForm {
                 asked: account.asked,
                 killed: account.killed,
-                processes: account.others.clone(),
+                processes: account.others.iter().map(OtherForm::of).collect(),
             },
             orphans_reaped: account.orphans,
             oom_kills: account.oom_kills,
@@ -454,8 +473,8 @@ mod tests {
             accepted: vec![3, 137],
             stop,
             // As after --rewrite HUP:TERM.
-            asked_by: if stopped {
-                vec![(Signal::TERM, Some(false)), (Signal::INT, Some(false))]
+            stop_signals: if stopped {
+                vec![Signal::TERM, Signal::INT]
             } else {
                 Vec::new()
             },
@@ -483,7 +502,11 @@ mod tests {
             (true, Ending::Exited(0), Outcome::Graceful),
             (true, Ending::Exited(3), Outcome::Graceful),
             (true, Ending::Exited(1), Outcome::Failed),
-            (true, Ending::Exited(143), Outcome::Failed),
+            // As the JVM does.
+            (true, Ending::Exited(143), Outcome::Unhandled),
+            (true, Ending::Exited(130), Outcome::Unhandled),
+            (true, Ending::Exited(129), Outcome::Failed),
+            (false, Ending::Exited(143), Outcome::Failed),
             (true, TERM, Outcome::Unhandled),
             (true, Ending::Killed(Signal::INT, false), Outcome::Unhandled),
             (true, Ending::Killed(Signal::HUP, false), Outcome::Failed),
@@ -501,11 +524,11 @@ mod tests {
         let mut others = account(true, Some(Ending::Exited(0)));
         others.killing = true;
         assert_eq!(others.outcome(), Outcome::Killed, "whoever it was");
-        let mut raised = account(true, Some(TERM));
-        raised.note_asked_by(Signal::TERM, Some(true));
-        assert_eq!(raised.outcome(), Outcome::Graceful);
-        raised.note_asked_by(Signal::TERM, None);
-        assert_eq!(raised.outcome(), Outcome::Unhandled);
+        for ending in [TERM, Ending::Exited(143)] {
+            let mut declared = account(true, Some(ending));
+            declared.accepted = vec![143];
+            assert_eq!(declared.outcome(), Outcome::Graceful, "by --remap-exit 143");
+        }
     }
 
     #[test]

@@ -33,9 +33,9 @@ impl Ending {
 impl std::fmt::Display for Ending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Exited(code) => write!(f, "exit status {code}"),
-            Self::Killed(signal, false) => write!(f, "{signal}"),
-            Self::Killed(signal, true) => write!(f, "{signal}, core dumped"),
+            Self::Exited(code) => write!(f, "exited with status {code}"),
+            Self::Killed(signal, false) => write!(f, "killed by {signal}"),
+            Self::Killed(signal, true) => write!(f, "killed by {signal} (core dumped)"),
         }
     }
 }

@@ -66,20 +66,20 @@ fn conclude(
 ) -> LastAct {
     if let Some(stop) = &account.stop {
         let command = match account.ended_after_stop() {
-            Some(after) => format!("the command after {}", in_seconds(after)),
-            None if account.ended.is_some() => "the command before that".to_owned(),
-            None => "the command not at all".to_owned(),
+            Some(after) => format!("command after {}", in_seconds(after)),
+            None if account.ended.is_some() => "command exited earlier".to_owned(),
+            None => "command did not exit".to_owned(),
         };
         let all = in_seconds(account.ran.saturating_sub(stop.after));
-        info!("stopped after {all}, {command}: {}", account.outcome());
+        info!("stopped after {all} ({command}): {}", account.outcome());
     }
     let mut last_act = last_act;
     if settings.rehearse.is_some() && account.error.is_none() {
-        let (lines, graceful) = rehearsal::verdict(&account);
+        let (lines, passed) = rehearsal::verdict(&account);
         for line in lines {
-            logging::say(&format!("rehearsal: {line}"));
+            logging::say(&line);
         }
-        last_act = LastAct::Exit(u8::from(!graceful));
+        last_act = LastAct::Exit(u8::from(!passed));
     }
     account.exit_status = last_act.code();
     if let Some(file) = file
@@ -425,7 +425,7 @@ impl Supervisor<'_> {
             self.terminal.give_back(pid, false);
             return Err(LastAct::Exit(failure.status));
         }
-        info!("the command (pid {pid}) has ended: {ending}");
+        info!("command (pid {pid}) {ending}");
         if !self.account.killing && matches!(ending, Ending::Killed(Signal::KILL, _)) {
             warn!(
                 "the command (pid {pid}) was killed by SIGKILL, and not by supervise: {}",
@@ -472,10 +472,13 @@ impl Supervisor<'_> {
         match action {
             Action::SayStopping(received) => {
                 let sender = self.sender(&received);
-                info!(
-                    "{} from {sender}: stopping, {}",
-                    received.signal, self.settings.grace
-                );
+                let (signal, grace) = (received.signal, self.settings.grace);
+                match sender {
+                    Sender::Rehearsal => {
+                        info!("rehearsal: simulating {signal}: stopping, {grace}");
+                    }
+                    _ => info!("received {signal} from {sender}: stopping, {grace}"),
+                }
                 self.account.stop = Some(Stop {
                     signal: received.signal,
                     sender,
@@ -515,7 +518,7 @@ impl Supervisor<'_> {
             ),
             Action::SayWaiting => self.say_waiting(),
             Action::SayGraceOver => {
-                warn!("sending SIGKILL: {} is over", self.settings.grace);
+                warn!("{} expired: sending SIGKILL", self.settings.grace);
                 let left = self.name("has not ended");
                 self.account.note_left(&left, self.command);
                 self.tell_manager("STATUS=The grace period is over, sending SIGKILL");
@@ -587,17 +590,7 @@ impl Supervisor<'_> {
         let Some(command) = self.command else {
             return;
         };
-        // It may take the handler back before it dies of the signal, as is the
-        // custom. What has not executed the command handles nothing.
-        let handles = if self.child.is_executed() {
-            procfs::signal_sets(command).map(|sets| {
-                let takes = sets.handled.or(sets.blocked);
-                takes.contains(signal)
-            })
-        } else {
-            Some(false)
-        };
-        self.account.note_asked_by(signal, handles);
+        self.account.note_stop_signal(signal);
         self.leftovers.note_command(command, signal);
     }
 
@@ -621,9 +614,9 @@ impl Supervisor<'_> {
     fn say_waiting(&self) {
         let when = match self.marks.until(Wake::Mark(Mark::GraceOver)) {
             Some(left) => format!("SIGKILL in {}", in_seconds(left)),
-            None => "there is no limit to the grace period".to_owned(),
+            None => format!("no SIGKILL ({})", self.settings.grace),
         };
-        warn!("still waiting for processes to end; {when}");
+        warn!("still waiting for processes to exit: {when}");
         self.name("has not ended yet");
     }
 

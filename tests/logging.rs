@@ -135,7 +135,7 @@ fn it_logs_to_files_sockets_terminals_and_devices() {
     };
     assert_eq!(run(&format!("2>>{log}")), Some(3));
     assert!(
-        folder.read("log").contains("has ended: exit status 3"),
+        folder.read("log").contains(") exited with status 3"),
         "{}",
         folder.read("log")
     );
@@ -152,7 +152,7 @@ fn it_logs_to_files_sockets_terminals_and_devices() {
     assert_eq!(status.code(), Some(3));
     let mut text = String::new();
     ours.read_to_string(&mut text).unwrap();
-    assert!(text.contains("has ended: exit status 3"), "{text}");
+    assert!(text.contains(") exited with status 3"), "{text}");
 }
 
 #[test]
@@ -168,9 +168,9 @@ fn a_name_cannot_forge_a_line() {
 fn levels_say_as_much_as_they_are_asked_for() {
     for (options, variable, contains, lacks) in [
         ("", "", "", "supervise: "),
-        ("-v", "", "has ended", "received"),
-        ("-vv", "", "received SIGTERM", "\u{0}"),
-        ("", "debug", "received SIGTERM", "\u{0}"),
+        ("-v", "", "exited with", "sent SIGTERM"),
+        ("-vv", "", "sent SIGTERM", "\u{0}"),
+        ("", "debug", "sent SIGTERM", "\u{0}"),
         ("-q", "debug", "", "supervise: "),
         ("", "off", "", "supervise: "),
     ] {

@@ -383,7 +383,7 @@ fn after_a_stop_request_nobody_comes_after_the_command() {
     assert_eq!(run.wait(), Ended::code(3));
     // It is judged as the command that it is.
     let said = run.errors();
-    assert!(said.contains("the command after "), "{said}");
+    assert!(said.contains("(command after "), "{said}");
 }
 
 #[test]

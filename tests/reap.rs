@@ -103,7 +103,7 @@ fn children_of_before_our_time_are_not_taken_for_the_command() {
         .options("-vv")
         .shell("trap 'exit 3' TERM; echo ready $$; while :; do sleep 0.01; done");
     run.ready();
-    run.wait_for_error(": exit status 9");
+    run.wait_for_error(": exited with status 9");
     run.signal(libc::SIGTERM);
     assert_eq!(run.wait(), Ended::code(3));
 }

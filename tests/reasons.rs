@@ -61,9 +61,9 @@ fn stop(run: &mut Run) -> (String, String) {
     run.wait();
     let errors = run.errors();
     let (first, second) = errors
-        .split_once("supervise: sending SIGKILL: ")
+        .split_once(" expired: sending SIGKILL")
         .unwrap_or_else(|| panic!("no SIGKILL in {errors}"));
-    let header = "supervise: still waiting for processes to end; SIGKILL in 0.";
+    let header = "supervise: still waiting for processes to exit: SIGKILL in 0.";
     assert!(first.contains(header), "{errors}");
     compare(second);
     (first.to_owned(), second.to_owned())
@@ -432,7 +432,7 @@ fn who_asked_is_named() {
             Home::Plain => {
                 let uid = nix::unistd::getuid();
                 format!(
-                    "SIGTERM from pid {} ({}, uid {uid})",
+                    "received SIGTERM from pid {} ({}, uid {uid}): stopping, ",
                     std::process::id(),
                     own.trim()
                 )

@@ -141,7 +141,9 @@ fn a_stop_that_goes_well_and_what_it_was_about() {
         let others = report["leftovers"]["processes"].as_array().unwrap();
         assert_eq!(report["leftovers"]["asked"], json!(others.len()));
         assert!(
-            others.iter().any(|other| other["ended"] == "exit status 5"),
+            others
+                .iter()
+                .any(|other| other["ended"] == "exited with status 5"),
             "{home:?}: {report}"
         );
         assert!(report["orphans_reaped"].as_u64().unwrap() >= 1);
@@ -335,7 +337,7 @@ fn a_log_of_json_lines() {
         ended["message"]
             .as_str()
             .unwrap()
-            .ends_with("has ended: exit status 3")
+            .ends_with(") exited with status 3")
     );
 
     let output = supervise(&["--log-format", "xml", "--", "true"]);
@@ -350,26 +352,28 @@ fn rehearse(home: Home, options: &str, command: &[&str]) -> (Option<i32>, String
     (ended.code, run.errors())
 }
 
+/// What a rehearsal says of a command that is killed by SIGTERM.
+const UNHANDLED: &str = "rehearsal failed: command killed by SIGTERM: either it has no handler \
+                         (handle SIGTERM and exit), or it cleans up and then kills itself with \
+                         the signal (use --remap-exit 143)";
+
 #[test]
 fn a_rehearsal_judges() {
     let ready = format!("{} notify READY=1", fixture());
     let handles = format!("trap 'exit 0' TERM; {ready}; {LOOP}");
     let accepted = format!("trap 'exit 7' TERM; {ready}; {LOOP}");
     let deaf = format!("trap '' TERM; {ready}; {DEAF}");
-    let accept = "exit with 0 when asked to stop, or accept it with --remap-exit 7";
-    let killed = "SIGKILL had to be sent (the command: it ignores SIGTERM); handle SIGTERM";
+    let accept = "rehearsal failed: command exited with status 7; exit with 0 on SIGTERM or use \
+                  --remap-exit 7";
+    let killed = "rehearsal failed: SIGKILL was needed (command: it ignores SIGTERM); handle \
+                  SIGTERM, exit sooner, or raise --grace";
     for home in homes() {
         for (options, script, code, expected) in [
-            ("ready", handles.as_str(), 0, "rehearsal: graceful"),
-            ("ready -e 7", &accepted, 0, "rehearsal: graceful"),
+            ("ready", handles.as_str(), 0, "rehearsal passed: graceful"),
+            ("ready -e 7", &accepted, 0, "rehearsal passed: graceful"),
             ("ready", &accepted, 1, accept),
             ("ready -t 500ms", &deaf, 1, killed),
-            (
-                "200ms",
-                DEAF,
-                1,
-                "SIGTERM killed the command, which does not handle it",
-            ),
+            ("200ms", DEAF, 1, UNHANDLED),
         ] {
             let options = format!("--rehearse {options}");
             let (found, errors) = rehearse(home, &options, &["sh", "-c", script]);
@@ -379,15 +383,13 @@ fn a_rehearsal_judges() {
                 "{errors}"
             );
             assert!(errors.contains(expected), "{home:?} {script}: {errors}");
+            // One search tells a rehearsal that passed.
+            assert_eq!(errors.contains("graceful"), code == 0, "{errors}");
         }
         let (code, errors) = rehearse(home, "--rehearse 100s", &["true"]);
         assert_eq!(code, Some(1));
         assert!(
-            errors.contains("the command ended by itself after "),
-            "{errors}"
-        );
-        assert!(
-            errors.contains("before it was asked: exit status 0"),
+            errors.contains("rehearsal failed: command exited with status 0 after "),
             "{errors}"
         );
         let (code, _) = rehearse(home, "--rehearse 1", &["/nonexistent"]);
@@ -401,7 +403,7 @@ fn a_rehearsal_that_comes_before_the_command_handles_anything_finds_that_out() {
         for _ in 0..10 {
             let (code, errors) = rehearse(home, "--rehearse 0", &["sleep", "1019"]);
             assert_eq!(code, Some(1), "{home:?}: {errors}");
-            assert!(errors.contains("which does not handle it"), "{errors}");
+            assert!(errors.contains(UNHANDLED), "{errors}");
         }
     }
 }
@@ -418,7 +420,10 @@ fn a_rehearsal_is_of_a_command_that_runs() {
         let options = "--leftovers wait --rehearse ready";
         let (code, errors) = rehearse(home, options, &["sh", "-c", &script]);
         assert_eq!(code, Some(1), "{home:?}: {errors}");
-        assert!(errors.contains("before it was asked"), "{home:?}: {errors}");
+        assert!(
+            errors.contains("before the stop request"),
+            "{home:?}: {errors}"
+        );
     }
 }
 
@@ -430,7 +435,7 @@ fn a_rehearsal_names_what_is_lost_in_the_group() {
         let (code, errors) = rehearse(home, "--rehearse ready -g", &["sh", "-c", &script]);
         assert_eq!(code, Some(0), "{home:?}: {errors}");
         // Not by its name, for it may not have executed it yet.
-        let lost = "was killed by SIGTERM; if it had something to save, that is lost";
+        let lost = "was killed by SIGTERM; anything that it had not saved is lost";
         assert!(errors.contains(lost), "{home:?}: {errors}");
     }
 }
@@ -512,7 +517,7 @@ fn a_rehearsal_names_what_is_lost() {
         let (code, errors) = rehearse(home, "--rehearse ready -t 2", &["sh", "-c", &script]);
         assert_eq!(code, Some(1), "{home:?}: {errors}");
         let lost =
-            "(sleep) was killed by SIGKILL, and what it had not saved is lost: it ignores SIGTERM";
+            "(sleep) was killed by SIGKILL and lost what it had not saved: it ignores SIGTERM";
         assert!(errors.contains(lost), "{home:?}: {errors}");
     }
 }
@@ -532,7 +537,7 @@ fn a_rehearsal_can_wait_until_it_is_ready() {
         assert_eq!(run.line(), "ready", "{home:?}: {}", run.errors());
         assert_eq!(run.wait(), Ended::code(0), "{home:?}: {}", run.errors());
         assert!(
-            run.errors().contains("rehearsal: graceful"),
+            run.errors().contains("rehearsal passed: graceful"),
             "{}",
             run.errors()
         );
@@ -583,7 +588,7 @@ fn whoever_is_quicker_than_the_rehearsal_is_the_one_who_asked() {
     assert_eq!(run.wait(), Ended::code(1));
     assert!(
         run.errors()
-            .contains("rehearsal: not judged: SIGTERM came from pid ")
+            .contains("rehearsal inconclusive: received SIGTERM from pid ")
     );
     assert_has(
         &reported.read(),
@@ -594,25 +599,58 @@ fn whoever_is_quicker_than_the_rehearsal_is_the_one_who_asked() {
     );
 }
 
+/// Whether a program that is killed by the stop signal had a handler proves nothing:
+/// the runtimes of Go, Node and PHP catch the signal and exit from it.
 #[test]
-fn a_command_that_handles_the_signal_and_dies_of_it_is_graceful() {
+fn death_by_the_stop_signal_is_graceful_only_if_it_is_declared() {
+    let ready = format!("{} notify READY=1", fixture());
+    let reraises = format!("trap 'trap - TERM; kill -TERM $$' TERM; {ready}; {LOOP}");
+    let exits = format!("trap 'exit 143' TERM; {ready}; {LOOP}");
+    let shows = "(use --remap-exit 143)";
     for home in homes() {
-        let reported = Reported::new();
-        let mut run = reported.start(home).shell(&format!(
-            "trap 'echo saved; trap - TERM; kill -TERM $$' TERM; echo ready $$; {LOOP}"
-        ));
-        run.ready();
-        run.signal(libc::SIGTERM);
-        assert_eq!(run.line(), "saved");
-        assert_eq!(run.wait(), Ended::killed(home, libc::SIGTERM));
-        assert_has(
-            &reported.read(),
-            &[
-                ("/outcome", json!("graceful")),
-                ("/ended/signal", json!("SIGTERM")),
-            ],
-        );
+        for (script, how) in [
+            (&reraises, "killed by SIGTERM"),
+            (&exits, "exited with status 143"),
+        ] {
+            for (options, status, outcome) in [("", 1, "unhandled"), ("-e 143", 0, "graceful")] {
+                let reported = Reported::new();
+                let mut run = reported
+                    .start(home)
+                    .options("-v --rehearse ready")
+                    .options(options)
+                    .shell(script);
+                let ended = run.wait();
+                let errors = run.errors();
+                assert_eq!(ended, Ended::code(status), "{home:?} {options}: {errors}");
+                assert_has(&reported.read(), &[("/outcome", json!(outcome))]);
+                let failed = format!("rehearsal failed: command {how}: either it has no handler");
+                assert_eq!(errors.contains(&failed), status == 1, "{errors}");
+                assert_eq!(errors.contains(shows), status == 1, "{errors}");
+                // The last line of the log and the verdict agree.
+                let lines = errors.matches("graceful").count();
+                assert_eq!(lines, if status == 0 { 2 } else { 0 }, "{errors}");
+            }
+        }
     }
+}
+
+/// As the runtimes do: caught only to be killed by it.
+#[test]
+fn a_program_whose_runtime_catches_the_signal_does_not_pass() {
+    let python = "import os, signal, subprocess, sys
+def caught(number, _):
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+signal.signal(signal.SIGTERM, caught)
+subprocess.run([sys.argv[1], 'notify', 'READY=1'])
+while True: signal.pause()";
+    let (code, errors) = rehearse(
+        Home::Plain,
+        "--rehearse ready",
+        &["python3", "-c", python, &fixture()],
+    );
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(errors.contains(UNHANDLED), "{errors}");
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn a_command_that_does_not_end_is_killed_at_the_deadline_and_not_before() {
         );
         let errors = run.errors();
         assert!(
-            errors.contains("sending SIGKILL: grace period of 400ms is over"),
+            errors.contains("grace period 400ms expired: sending SIGKILL"),
             "{errors}"
         );
         assert!(
@@ -549,7 +549,7 @@ fn waiting_for_leftovers_ends_with_the_last_of_them_or_with_a_stop_request() {
                 .shell(script);
             run.ready();
             std::fs::write(&first, "go\n").unwrap();
-            run.wait_for_error("has ended: exit status 3");
+            run.wait_for_error(") exited with status 3");
             assert!(run.is_running(), "{home:?}");
             if stop {
                 run.signal(libc::SIGTERM);
@@ -797,7 +797,7 @@ fn a_stop_delay_is_a_part_of_the_grace_period() {
         assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
         let after = asked.elapsed();
         assert!(after >= Duration::from_secs(2), "{home:?}: {after:?}");
-        assert!(run.errors().contains("grace period of 2s is over"));
+        assert!(run.errors().contains("grace period 2s expired"));
     }
 }
 

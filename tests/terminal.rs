@@ -457,7 +457,7 @@ fn with_stdin_elsewhere_ctrl_c_is_a_stop_request() {
     terminal.keys(CTRL_C);
     terminal.sees("it handles SIGINT and has not ended");
     folder.write("go", "", 0o644);
-    terminal.sees("graceful");
+    terminal.sees("stop signal unhandled or re-raised");
     terminal.prompt();
 }
 
@@ -491,7 +491,7 @@ fn a_stop_delay_holds_back_a_request_and_no_key() {
         terminal.sees("the command is asked in 15m");
         terminal.keys(CTRL_C);
         terminal.sees("saved\r\n");
-        terminal.sees("exit status 3");
+        terminal.sees("exited with status 3");
         eventually("it has ended", || !is_alive(supervise));
     }
 }
@@ -608,7 +608,7 @@ fn job_control_of_the_commands_own_is_not_answered_with_a_second_copy() {
 fn with_tostop_a_log_from_the_background_stalls_nothing() {
     let mut terminal = Terminal::bash();
     terminal.line("stty tostop; $SUPERVISE -v -- sh -c 'exit 3' & wait $!; echo st''atus $?");
-    terminal.sees("has ended: exit status 3");
+    terminal.sees(") exited with status 3");
     terminal.sees("status 3\r\n");
 }
 

@@ -40,12 +40,6 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Whether the child has come as far as to execute the command, with the signal
-    /// state that the command gets.
-    pub(crate) fn is_executed(&self) -> bool {
-        self.note.page().executing.load(Ordering::Acquire) != 0
-    }
-
     /// Why the command was not executed, once the child has ended; `None` if
     /// it was.
     pub(crate) fn exec_error(&self) -> Option<ExecError> {
@@ -109,7 +103,6 @@ fn run(arguments: &[CString], setup: Setup<'_>, note: &Note) {
         set(notify::VARIABLE, address);
     }
     signals::give_back(&setup.inherited);
-    note.page().executing.store(1, Ordering::Release);
     let error = exec::exec(arguments);
     signals::block_all();
     note.write(&error);
@@ -150,8 +143,6 @@ const TEXT: usize = 4000;
 #[repr(C)]
 #[derive(Debug)]
 struct Page {
-    /// Not 0 when the child is about to execute the command.
-    executing: AtomicU32,
     /// 0 until the rest is written; then the exit status.
     status: AtomicU32,
     length: AtomicU32,

@@ -58,7 +58,10 @@ pub fn a_stubborn_one_is_killed_and_named(engine: &'static Engine) {
     let after = container.stop(LIMIT);
     assert_eq!(container.exit_code(), 137);
     let logs = container.logs();
-    for words in ["supervise: sending SIGKILL: ", " 1s is over", "(sleep"] {
+    for words in [
+        "supervise: grace period 1s expired: sending SIGKILL",
+        "(sleep",
+    ] {
         assert!(logs.contains(words), "{words:?} is not in {logs}");
     }
     assert!(
