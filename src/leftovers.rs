@@ -57,12 +57,13 @@ impl Found {
 pub(crate) struct Leftovers {
     pid1: bool,
     own_pid: i32,
-    /// Those asked one by one or with the command's process group, and by what.
-    asked: BTreeMap<Identity, Signal>,
+    /// Those signaled one by one or with the command's process group, and with what:
+    /// the last signal last.
+    asked: BTreeMap<Identity, Vec<Signal>>,
     /// Those that may not be signalled.
     refused: BTreeSet<Identity>,
-    /// The command, and what it was asked by.
-    command_asked: Option<(i32, Signal)>,
+    /// The command, and the stop signals sent to it: the last one last.
+    command_asked: Option<(i32, Vec<Signal>)>,
     /// When everyone was asked at once, without /proc to tell who: in clock ticks
     /// since the system started, as start times are.
     asked_blindly: Option<u64>,
@@ -124,7 +125,8 @@ impl Leftovers {
 
     /// Notes that the command is about to be asked by this signal.
     pub(crate) fn note_command(&mut self, command: i32, signal: Signal) {
-        self.command_asked.get_or_insert((command, signal));
+        let (_, signals) = self.command_asked.get_or_insert((command, Vec::new()));
+        move_to_end(signals, signal);
     }
 
     /// Notes that the members of this process group are about to be asked.
@@ -146,7 +148,9 @@ impl Leftovers {
                     pid,
                     start: stat.start,
                 };
-                let first = self.asked.insert(identity, signal).is_none();
+                let signals = self.asked.entry(identity).or_default();
+                let first = signals.is_empty();
+                move_to_end(signals, signal);
                 if self.remember && first && !stat.is_zombie() {
                     let name = stat.name();
                     members.push(Named { pid, name });
@@ -204,7 +208,7 @@ impl Leftovers {
             debug!("asking pid {} to stop", identity.pid);
             match self.signal(process, &[Signal::TERM, Signal::CONT]) {
                 Sent::Yes => {
-                    self.asked.insert(identity, Signal::TERM);
+                    self.asked.insert(identity, vec![Signal::TERM]);
                     asked.push(identity.pid);
                 }
                 Sent::Refused => {
@@ -356,7 +360,7 @@ impl Leftovers {
                 frozen: !zombie && cgroup::is_frozen(pid),
                 place: procfs::place(pid),
                 signals: procfs::signal_sets(pid),
-                asked_by: self.asked_by(identity),
+                sent: self.sent(identity),
                 parent: named(stat.parent).filter(|parent| parent.pid != self.own_pid),
                 // The one that was forked last is what a shell runs in the foreground.
                 child: procfs::children(pid)
@@ -376,9 +380,10 @@ impl Leftovers {
         }
     }
 
-    fn asked_by(&self, identity: Identity) -> Option<Signal> {
-        match self.command_asked {
-            Some((command, signal)) if command == identity.pid => Some(signal),
+    /// The stop signals that were sent to a process, the last one last.
+    fn sent(&self, identity: Identity) -> Vec<Signal> {
+        match &self.command_asked {
+            Some((command, signals)) if *command == identity.pid => signals.clone(),
             _ => {
                 let with_all = self
                     .asked_blindly
@@ -388,8 +393,13 @@ impl Leftovers {
                         Ordering::Equal => may_outlive(identity.pid, Signal::TERM),
                         Ordering::Greater => false,
                     });
-                let alone = self.asked.get(&identity).copied();
-                alone.or(with_all.map(|_| Signal::TERM))
+                let alone = self.asked.get(&identity).cloned();
+                let alone = alone.unwrap_or_default();
+                if alone.is_empty() && with_all.is_some() {
+                    vec![Signal::TERM]
+                } else {
+                    alone
+                }
             }
         }
     }
@@ -478,6 +488,11 @@ impl Leftovers {
         }
         sent
     }
+}
+
+fn move_to_end(signals: &mut Vec<Signal>, signal: Signal) {
+    signals.retain(|known| *known != signal);
+    signals.push(signal);
 }
 
 /// A number of processes, in words.

@@ -33,6 +33,18 @@ pub(crate) struct SignalSets {
     pub(crate) handled: SignalSet,
 }
 
+impl SignalSets {
+    /// Whether the process can act on a signal that was sent to it.
+    fn can_act_on(&self, signal: Signal, inner_init: bool) -> bool {
+        let held = self.blocked.contains(signal) && self.pending.contains(signal);
+        let dropped = inner_init
+            && !self.handled.contains(signal)
+            && !self.blocked.contains(signal)
+            && !self.pending.contains(signal);
+        !(self.ignored.contains(signal) || held || dropped)
+    }
+}
+
 /// What is known of a process that is left.
 #[expect(clippy::struct_excessive_bools, reason = "facts, each of its own")]
 #[derive(Clone, Debug)]
@@ -45,8 +57,8 @@ pub(crate) struct Facts {
     pub(crate) place: Option<String>,
     /// What it does with signals, if that may be read.
     pub(crate) signals: Option<SignalSets>,
-    /// The signal that it was asked by, if it was asked.
-    pub(crate) asked_by: Option<Signal>,
+    /// The stop signals that were sent to it, the last one last.
+    pub(crate) sent: Vec<Signal>,
     /// Its parent, unless that is us.
     pub(crate) parent: Option<Named>,
     /// A child of its own that lives.
@@ -124,7 +136,7 @@ impl Reason {
             b't' => return Self::Traced,
             _ => {}
         }
-        let Some(signal) = facts.asked_by else {
+        let Some(last) = facts.sent.last().copied() else {
             return if facts.no_grace {
                 Self::NoTime
             } else if facts.all_asked {
@@ -134,8 +146,11 @@ impl Reason {
             };
         };
         let Some(sets) = facts.signals else {
-            return Self::Unknown(signal);
+            return Self::Unknown(last);
         };
+        // The last one that it can act on counts: the one before may have been ignored.
+        let acts = |signal: &&Signal| sets.can_act_on(**signal, facts.inner_init);
+        let signal = facts.sent.iter().rev().find(acts).copied().unwrap_or(last);
         if sets.ignored.contains(signal) {
             Self::Ignores(signal)
         } else if sets.blocked.contains(signal) && sets.pending.contains(signal) {
@@ -235,7 +250,7 @@ mod tests {
             frozen: false,
             place: None,
             signals: Some(SignalSets::default()),
-            asked_by: Some(Signal::TERM),
+            sent: vec![Signal::TERM],
             parent: None,
             child: None,
             inner_init: false,
@@ -299,17 +314,17 @@ mod tests {
         let waits = Reason::WaitsFor(Signal::TERM, named(8, "app"));
         assert_eq!(with_child("-bash"), waits);
         let not_asked = with(&|f| {
-            f.asked_by = None;
+            f.sent = Vec::new();
             f.parent = app();
         });
         assert_eq!(not_asked, Reason::NotAsked(app()));
         let too_late = with(&|f| {
-            f.asked_by = None;
+            f.sent = Vec::new();
             f.all_asked = true;
         });
         assert_eq!(too_late, Reason::TooLate);
         let no_time = with(&|f| {
-            f.asked_by = None;
+            f.sent = Vec::new();
             f.no_grace = true;
         });
         assert_eq!(no_time, Reason::NoTime);
@@ -330,6 +345,54 @@ mod tests {
         assert_eq!(in_state(b'D', false), Reason::Uninterruptible(place));
         assert_eq!(in_state(b'D', true), Reason::Frozen);
         assert_eq!(in_state(b'S', true), Reason::Frozen);
+    }
+
+    #[test]
+    fn the_last_signal_that_it_can_act_on_counts() {
+        let both = || vec![Signal::INT, Signal::TERM];
+        let of = |sent: Vec<Signal>, inner_init: bool, sets: SignalSets| {
+            Reason::of(Facts {
+                sent,
+                inner_init,
+                signals: Some(sets),
+                ..asked()
+            })
+        };
+        let handles_term = SignalSets {
+            handled: set(Signal::TERM),
+            ignored: set(Signal::INT),
+            ..SignalSets::default()
+        };
+        let expected = Reason::Handles(Signal::TERM);
+        assert_eq!(of(both(), false, handles_term), expected);
+        let reversed = vec![Signal::TERM, Signal::INT];
+        assert_eq!(of(reversed, false, handles_term), expected);
+        let handles_both = SignalSets {
+            handled: set(Signal::TERM).or(set(Signal::INT)),
+            ..SignalSets::default()
+        };
+        assert_eq!(of(both(), false, handles_both), expected);
+        let blocks_term = SignalSets {
+            blocked: set(Signal::TERM),
+            pending: set(Signal::TERM),
+            handled: set(Signal::INT),
+            ..SignalSets::default()
+        };
+        assert_eq!(of(both(), false, blocks_term), Reason::Handles(Signal::INT));
+        let inner = SignalSets {
+            handled: set(Signal::INT),
+            ..SignalSets::default()
+        };
+        assert_eq!(of(both(), true, inner), Reason::Handles(Signal::INT));
+        // If it can act on none of them, the last one counts as well.
+        let ignores_both = SignalSets {
+            ignored: set(Signal::TERM).or(set(Signal::INT)),
+            ..SignalSets::default()
+        };
+        let expected = Reason::Ignores(Signal::TERM);
+        assert_eq!(of(both(), false, ignores_both), expected);
+        let none = SignalSets::default();
+        assert_eq!(of(both(), true, none), Reason::InnerInit(Signal::TERM));
     }
 
     #[test]

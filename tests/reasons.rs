@@ -105,6 +105,43 @@ fn the_signal_is_the_one_that_was_sent() {
     command_says(run, "it ignores SIGUSR1");
 }
 
+/// Both of the command and of a member of its group.
+#[test]
+fn the_last_signal_that_it_can_act_on_is_the_one_that_counts() {
+    let script = "import os, signal, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+def hang(*_):
+    print('hangs', flush=True)
+    time.sleep(60)
+signal.signal(signal.SIGTERM, hang)
+if not os.fork(): signal.signal(signal.SIGTERM, lambda *_: time.sleep(60))
+else: print('ready', os.getpid(), flush=True)
+while True: time.sleep(60)";
+    for options in ["-t 3s", "-t 3s -g"] {
+        let reported = Reported::new();
+        let mut run = reported
+            .start(Home::Plain)
+            .options(options)
+            .run(&["python3", "-c", script]);
+        let pid = run.ready();
+        // The fork has returned in both once the child is in its last sleep.
+        let child = children_of(pid)[0];
+        eventually("it handles SIGTERM", || {
+            status_field(child, "SigCgt").is_some_and(|set| set.ends_with("4000"))
+        });
+        run.signal(libc::SIGINT);
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.line(), "hangs");
+        run.wait();
+        let errors = run.errors();
+        let reason = "has not ended: it handles SIGTERM and has not ended";
+        for pid in [pid, child] {
+            let said = format!("supervise: pid {pid} (python3) {reason}");
+            assert!(errors.contains(&said), "{options}: {errors}");
+        }
+    }
+}
+
 #[test]
 fn one_that_blocks_it() {
     for home in homes() {

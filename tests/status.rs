@@ -115,7 +115,10 @@ fn the_core_dump_is_the_commands() {
         let cores = std::fs::read_dir(folder.path()).unwrap().count();
         assert_eq!(cores, 1, "one core, in the command's working directory");
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(errors.contains("SIGABRT, core dumped"), "{errors}");
+        assert!(
+            errors.contains("killed by SIGABRT (core dumped)"),
+            "{errors}"
+        );
         assert_eq!(core(), before, "supervise's working directory is /");
     } else {
         skipped(&format!("where the core went: core_pattern is {pattern}"));

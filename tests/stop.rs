@@ -262,7 +262,7 @@ fn those_that_have_ended_are_named_last() {
     run.signal(libc::SIGTERM);
     assert_eq!(run.wait(), Ended::signal(libc::SIGKILL));
     let errors = run.errors();
-    let (_, list) = errors.split_once("is over\n").unwrap();
+    let (_, list) = errors.split_once("expired: sending SIGKILL\n").unwrap();
     let lines: Vec<&str> = list.lines().collect();
     for (line, pid) in lines.iter().zip([command, worker]) {
         let expected = format!("supervise: pid {pid} (sleep) has not ended: it ignores SIGTERM");
