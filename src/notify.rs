@@ -29,6 +29,9 @@ use crate::sys::signals;
 /// The variable that names the socket.
 pub(crate) const VARIABLE: &str = "NOTIFY_SOCKET";
 
+/// The variable by which the service manager names the main process (systemd.exec(5)).
+pub(crate) const MAIN_VARIABLE: &str = "SYSTEMD_EXEC_PID";
+
 /// How many messages are taken before signals and the deadline are looked at
 /// again.
 const BATCH: usize = 64;
@@ -40,6 +43,8 @@ const LAST_BATCH: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Relay {
     own_pid: i32,
+    /// Whether the service manager knows us as the main process of the unit.
+    main_of_unit: bool,
     /// The service manager's address, if there is one.
     manager: Option<UnixAddr>,
     /// Connected to it once there was something to send.
@@ -97,8 +102,11 @@ impl Relay {
             Some(path) => path.clone().into_os_string(),
             None => bind_without_a_file(&socket).map_err(|e| fail("bind", e))?,
         };
+        let named = std::env::var_os(MAIN_VARIABLE);
+        let parent = nix::unistd::getppid().as_raw();
         Ok(Some(Self {
             own_pid: own_pid(),
+            main_of_unit: is_main_of_unit(named.as_deref(), own_pid(), parent),
             manager,
             upstream: None,
             socket,
@@ -170,8 +178,12 @@ impl Relay {
         self.relay(LAST_BATCH, command);
     }
 
-    /// Tells the manager something of our own.
+    /// Tells the manager something of our own, where we are the main process of its
+    /// unit: a STOPPING from anyone else would have it stop the whole unit.
     pub(crate) fn say(&mut self, text: &str) {
+        if !self.main_of_unit {
+            return;
+        }
         self.unsent.push_back(Message {
             bytes: text.as_bytes().to_owned(),
             descriptors: Vec::new(),
@@ -344,6 +356,16 @@ impl Drop for Relay {
     }
 }
 
+/// Whether we are the main process of a unit, from what `SYSTEMD_EXEC_PID` says, our
+/// pid and our parent's. A manager that sets no such variable (systemd before 248, an
+/// engine) starts it as its own child, or as PID 1 of a container.
+fn is_main_of_unit(named: Option<&OsStr>, own_pid: i32, parent: i32) -> bool {
+    match named {
+        Some(named) => named.to_str().and_then(|pid| pid.parse().ok()) == Some(own_pid),
+        None => own_pid == 1 || parent == 1,
+    }
+}
+
 /// Whether a value of `NOTIFY_SOCKET` is a Unix socket's: a path or an abstract
 /// name. Others (vsock) are left to the command.
 fn is_unix(value: &OsStr) -> bool {
@@ -465,6 +487,31 @@ mod tests {
                 (passed_on.to_vec(), main),
                 "{}",
                 message.escape_ascii()
+            );
+        }
+    }
+
+    #[test]
+    fn the_main_process_of_a_unit_is_known_by_its_pid_or_its_parent() {
+        for (named, own_pid, parent, is_main) in [
+            (Some("42"), 42, 1, true),
+            (Some("42"), 42, 7, true),
+            (Some("41"), 42, 1, false),
+            (Some("41"), 42, 41, false),
+            // PID 1 of a namespace inside the unit.
+            (Some("41"), 1, 0, false),
+            (Some("1"), 1, 0, true),
+            (Some(""), 42, 1, false),
+            (Some("x"), 42, 1, false),
+            (None, 42, 1, true),
+            (None, 42, 41, false),
+            (None, 1, 0, true),
+            (None, 42, 0, false),
+        ] {
+            assert_eq!(
+                is_main_of_unit(named.map(OsStr::new), own_pid, parent),
+                is_main,
+                "{named:?} {own_pid} {parent}"
             );
         }
     }

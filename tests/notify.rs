@@ -46,10 +46,18 @@ impl Manager {
         Self { folder, socket }
     }
 
-    /// A start under this manager, with a folder for the socket of the relay.
+    /// A start under this manager as the main process of a unit, with a folder for the
+    /// socket of the relay.
     fn start(&self, home: Home) -> Start {
+        let main = "SYSTEMD_EXEC_PID=$$ exec \"$@\"";
+        self.start_unnamed(home).through(&["sh", "-c", main, "sh"])
+    }
+
+    /// The same, under a manager that does not say which the main process is.
+    fn start_unnamed(&self, home: Home) -> Start {
         let runtime = self.folder.path().to_str().unwrap();
         start(home)
+            .through(&["env", "-u", "SYSTEMD_EXEC_PID"])
             .variable("NOTIFY_SOCKET", &self.folder.file("notify"))
             .variable("RUNTIME_DIRECTORY", runtime)
     }
@@ -60,6 +68,14 @@ impl Manager {
         let mut waiting = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut waiting, timeout).unwrap(), 1, "no message came");
         self.take()
+    }
+
+    /// To be called when whoever could send has ended.
+    #[track_caller]
+    fn expect_nothing(&self) {
+        let mut waiting = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        let came = poll(&mut waiting, PollTimeout::ZERO).unwrap() > 0;
+        assert!(!came, "{:?} came", self.take().text);
     }
 
     fn take(&self) -> Message {
@@ -167,6 +183,77 @@ fn a_message_arrives_as_from_supervise_and_without_its_main_pid() {
         let left: Vec<_> = std::fs::read_dir(manager.folder.path()).unwrap().collect();
         assert_eq!(left.len(), 1, "its socket is left behind: {left:?}");
     }
+}
+
+/// A script that runs a second `supervise` as an orphan, has it stop and kill its
+/// command, and then goes on.
+fn with_a_nested_one(manager: &Manager) -> String {
+    let fixture = fixture();
+    let inner = format!("trap '' TERM; {fixture} notify STATUS=inner; exec sleep 1037");
+    let pid = manager.folder.file("pid");
+    let go = manager.folder.file("go");
+    format!(
+        "(sh -c 'echo $$ >{pid}; exec {SUPERVISE} -q -t 0.2 -- sh -c \"$1\"' sh \"{inner}\" &)
+         until [ -e {go} ]; do sleep 0.01; done
+         read -r inner <{pid}; kill $inner
+         while [ -e /proc/$inner/comm ]; do sleep 0.01; done
+         {fixture} notify STATUS=after; echo ready $$; exec sleep 1037"
+    )
+}
+
+#[test]
+fn a_nested_one_does_not_speak_for_the_unit() {
+    for home in homes() {
+        for named in [true, false] {
+            if !named && home == Home::Plain {
+                // Its parent is no PID 1: it is not the main process itself.
+                continue;
+            }
+            let manager = Manager::new();
+            let script = with_a_nested_one(&manager);
+            let start = if named {
+                manager.start(home)
+            } else {
+                manager.start_unnamed(home)
+            };
+            let mut run = start.options("-q").shell(&script);
+            manager.expect("STATUS=inner");
+            std::fs::write(manager.folder.file("go"), "").unwrap();
+            manager.expect("STATUS=after");
+            run.ready();
+            run.signal(libc::SIGTERM);
+            manager.expect("STOPPING=1\nSTATUS=Stopping");
+            let ended = run.wait();
+            assert_eq!(ended, Ended::killed(home, libc::SIGTERM), "{home:?}");
+        }
+    }
+}
+
+#[test]
+fn below_a_command_of_the_unit_it_does_not_speak_for_the_unit() {
+    let manager = Manager::new();
+    let mut run = manager
+        .start_unnamed(Home::Plain)
+        .through(&["env", "SYSTEMD_EXEC_PID=1"])
+        .shell(&format!(
+            "{} notify READY=1; echo ready $$; exec sleep 1037",
+            fixture()
+        ));
+    manager.expect("READY=1");
+    run.ready();
+    run.signal(libc::SIGTERM);
+    assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
+    manager.expect_nothing();
+}
+
+#[test]
+fn what_the_command_says_of_a_stop_is_passed_on() {
+    let manager = Manager::new();
+    let mut run = manager
+        .start_unnamed(Home::Plain)
+        .run(&[&fixture(), "notify", "STOPPING=1"]);
+    manager.expect("STOPPING=1");
+    assert_eq!(run.wait(), Ended::code(0));
 }
 
 #[test]

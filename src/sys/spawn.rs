@@ -101,6 +101,12 @@ fn run(arguments: &[CString], setup: Setup<'_>, note: &Note) {
     name_to_itself(setup.own_pid);
     if let Some(address) = setup.notify_socket {
         set(notify::VARIABLE, address);
+        if environment::value_of(notify::MAIN_VARIABLE).is_none() {
+            // Or a `supervise` below, whose parent may be PID 1 as well, would take
+            // itself for the main process.
+            let own_pid = setup.own_pid.to_string();
+            set(notify::MAIN_VARIABLE, OsStr::new(&own_pid));
+        }
     }
     signals::give_back(&setup.inherited);
     let error = exec::exec(arguments);

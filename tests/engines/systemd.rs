@@ -21,6 +21,7 @@ pub fn tests() -> Vec<Test> {
         a_daemon_that_names_another_main_process_stays_in_the_unit,
         another_user_is_heard,
         without_the_relay_the_command_is_heard_itself,
+        a_nested_one_that_is_stopped_leaves_the_unit_alone,
         a_hardened_unit_stops_like_any,
         leftovers_are_asked_once_if_systemd_leaves_that_to_us,
         the_unit_in_the_readme_works_as_it_stands,
@@ -373,6 +374,37 @@ fn without_the_relay_the_command_is_heard_itself() {
     let script =
         "systemctl start itself; show StatusText itself; stop itself; show StatusText itself";
     expect(&files, script, &["itself", "success 2 15", "itself"]);
+}
+
+fn a_nested_one_that_is_stopped_leaves_the_unit_alone() {
+    let service = "systemd-notify --ready
+        /usr/local/bin/supervise -t 2 -- sh -c 'echo >/run/inner-$1; exec sleep 100' sh $1 &
+        until [ -e /run/inner-$1 ]; do sleep 0.02; done
+        kill $!; wait $!
+        systemd-notify --status=after
+        exec sleep infinity";
+    let mut files = Vec::new();
+    let access = |access| format!("Type=notify\nNotifyAccess={access}");
+    for (name, options, access) in [
+        ("nested", "", access("main")),
+        ("nested-all", "--no-notify-relay", access("all")),
+    ] {
+        let [(path, text), script] = script_unit(name, options, service, &access);
+        let command = format!("/usr/local/bin/{name}");
+        files.extend([
+            (path, text.replace(&command, &format!("{command} {name}"))),
+            script,
+        ]);
+    }
+    let script = "
+        for unit in nested nested-all; do
+            systemctl start $unit
+            wait_for is StatusText $unit after
+            show SubState $unit
+            stop $unit
+        done";
+    let expected = ["running", "success 2 15", "running", "success 2 15"];
+    expect(&files, script, &expected);
 }
 
 fn a_hardened_unit_stops_like_any() {
