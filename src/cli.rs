@@ -9,6 +9,7 @@ use clap::parser::ValuesRef;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::lifecycle::{Grace, Leftovers};
+use crate::report;
 use crate::settings::{self, ForwardTo, LogFormat, Settings};
 use crate::signal::{Signal, SignalSet};
 
@@ -162,16 +163,19 @@ fn manager_options() -> [Arg; 1] {
     )]
 }
 
-fn report_options() -> [Arg; 2] {
+fn report_options() -> [Arg; 3] {
     [
-        option("report", "FILE").help(
-            "Write what happened to FILE when all is over, as JSON\n\
-             [env: SUPERVISE_REPORT]",
+        option("report", "FILE")
+            .help("Write a JSON report of the run to FILE on exit [env: SUPERVISE_REPORT]"),
+        option("report-limit", "BYTES").help(
+            "Cut the report to BYTES, for example where a pod has more than three\n\
+             containers [default: 4096] [env: SUPERVISE_REPORT_LIMIT]",
         ),
         option("rehearse", "AFTER").help(
-            "Ask COMMAND to stop after AFTER (a DURATION, or ready: when it notifies\n\
-             READY=1) and judge how it does: exit with 0 if it stopped gracefully, with\n\
-             1 otherwise [env: SUPERVISE_REHEARSE]",
+            "Test the shutdown: request a stop after AFTER (a DURATION, or ready for\n\
+             READY=1) and exit with 0 if it was graceful, with 1 otherwise. To be killed\n\
+             by the stop signal is not, except with --remap-exit\n\
+             [env: SUPERVISE_REHEARSE]",
         ),
     ]
 }
@@ -395,6 +399,10 @@ impl Reader<'_> {
                     .to_owned(),
             );
         }
+        let report_limit = match self.one("report-limit")? {
+            Some(given) => given.read(settings::parse_report_limit)?,
+            None => report::DEFAULT_LIMIT,
+        };
         let log_format = match self.one("log-format")? {
             Some(given) => given.read(settings::parse_log_format)?,
             None => LogFormat::Text,
@@ -415,6 +423,7 @@ impl Reader<'_> {
             reraise: !self.switch("no-reraise")?,
             notify_relay,
             report: self.report(),
+            report_limit,
             rehearse,
             log_format,
             log: self.log()?,
@@ -706,6 +715,7 @@ mod tests {
             ("SUPERVISE_NO_RERAISE", "1"),
             ("SUPERVISE_NO_NOTIFY_RELAY", "1"),
             ("SUPERVISE_WARN_ON_REAP", "on"),
+            ("SUPERVISE_REPORT_LIMIT", "2048"),
             ("SUPERVISE_LOG", "debug"),
         ];
         let all = settings_with("cmd", &environment);
@@ -719,6 +729,7 @@ mod tests {
         assert_eq!(all.remap, [143, 130]);
         assert!(!all.reraise && !all.notify_relay && all.warn_on_reap);
         assert_eq!(all.log, "debug");
+        assert_eq!(all.report_limit, 2048);
 
         let typed = settings_with(
             "-t 7 -c -e 1 -q --stop-on HUP -r USR1:USR2 cmd",
@@ -791,6 +802,7 @@ mod tests {
             ("-g -c cmd", "contradict"),
             ("-q -v cmd", "contradict"),
             ("-e 256 cmd", "--remap-exit: '256'"),
+            ("--report-limit 1023 cmd", "--report-limit: '1023'"),
             ("-p NOPE cmd", "--parent-death-signal: 'NOPE'"),
             ("--nonsense cmd", "--nonsense"),
             ("-Z cmd", "-Z"),

@@ -152,8 +152,7 @@ impl Leftovers {
                 let first = signals.is_empty();
                 move_to_end(signals, signal);
                 if self.remember && first && !stat.is_zombie() {
-                    let name = stat.name();
-                    members.push(Named { pid, name });
+                    members.push(named_by(pid, &stat));
                 }
             }
         }
@@ -373,9 +372,8 @@ impl Leftovers {
                 all_asked: self.rest_asked,
             })
         };
-        let name = stat.name();
         Left {
-            process: Named { pid, name },
+            process: named_by(pid, stat),
             reason,
         }
     }
@@ -504,14 +502,21 @@ pub(crate) fn processes(count: usize) -> String {
 }
 
 fn named(pid: i32) -> Option<Named> {
-    let name = procfs::stat(pid)?.name();
-    Some(Named { pid, name })
+    let stat = procfs::stat(pid)?;
+    Some(named_by(pid, &stat))
 }
 
 fn named_if_alive(pid: i32) -> Option<Named> {
     let stat = procfs::stat(pid).filter(|stat| !stat.is_zombie())?;
-    let name = stat.name();
-    Some(Named { pid, name })
+    Some(named_by(pid, &stat))
+}
+
+fn named_by(pid: i32, stat: &Stat) -> Named {
+    Named {
+        pid,
+        start: stat.start,
+        name: stat.name(),
+    }
 }
 
 /// Whether a process does not simply end by this signal.

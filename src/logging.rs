@@ -129,9 +129,8 @@ struct JsonLine<'a> {
 fn json(now: SystemTime, level: Level, message: &str) -> String {
     let mut message = message.to_owned();
     loop {
-        // By the library, so that whatever is in it stays one string. Cannot
-        // fail: there are only strings in it.
-        let line = serde_json::to_string(&JsonLine {
+        // Cannot fail: there are only strings in it.
+        let line = to_json(&JsonLine {
             time: humantime::format_rfc3339_millis(now).to_string(),
             level: level.as_str().to_ascii_lowercase(),
             message: &message,
@@ -145,6 +144,25 @@ fn json(now: SystemTime, level: Level, message: &str) -> String {
         let keep = message.chars().count() * 3 / 4;
         message = message.chars().take(keep).chain("...".chars()).collect();
     }
+}
+
+/// A value as JSON that a terminal shows as it is. By the library, so that whatever is
+/// in it stays one string; what the library leaves and [`deceives`] is escaped here.
+pub(crate) fn to_json(value: &impl Serialize) -> Option<String> {
+    let plain = serde_json::to_string(value).ok()?;
+    if !plain.contains(deceives) {
+        return Some(plain);
+    }
+    let mut escaped = String::with_capacity(plain.len() * 2);
+    for character in plain.chars() {
+        if deceives(character) {
+            // They have four digits at most, and stand only in strings.
+            let _ = write!(escaped, "\\u{:04x}", u32::from(character));
+        } else {
+            escaped.push(character);
+        }
+    }
+    Some(escaped)
 }
 
 /// The message as one line that no name in it can break, colour or forge.
@@ -195,7 +213,20 @@ mod tests {
             json(now, Level::Warn, "a\n\"b"),
             "{\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"warn\",\"message\":\"a\\n\\\"b\"}\n"
         );
-        for message in ["x".repeat(10_000), "\x01".repeat(5_000)] {
+        // As the same string, in characters that a terminal shows as they are.
+        let message = "\u{9b}31m\u{202e}\u{7f}\u{2028}\u{e9}\u{1f980}";
+        let line = json(now, Level::Warn, message);
+        assert!(
+            line.ends_with("\"\\u009b31m\\u202e\\u007f\\u2028\u{e9}\u{1f980}\"}\n"),
+            "{line}"
+        );
+        let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(read["message"], message);
+        for message in [
+            "x".repeat(10_000),
+            "\x01".repeat(5_000),
+            "\u{202e}".repeat(5_000),
+        ] {
             let line = json(now, Level::Info, &message);
             assert!(line.len() <= LONGEST, "{} bytes", line.len());
             let read: serde_json::Value = serde_json::from_str(&line).unwrap();

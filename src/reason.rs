@@ -10,6 +10,8 @@ use crate::signal::{Signal, SignalSet};
 pub(crate) struct Named {
     /// Its process id.
     pub(crate) pid: i32,
+    /// When it started, in clock ticks: tells it from an earlier one with its pid.
+    pub(crate) start: u64,
     /// Its name, as it or whoever executed it chose it: not to be trusted.
     pub(crate) name: String,
 }
@@ -240,6 +242,7 @@ mod tests {
     fn named(pid: i32, name: &str) -> Named {
         Named {
             pid,
+            start: 0,
             name: name.to_owned(),
         }
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::leftovers::{AllLeft, Left, REMEMBERED};
 use crate::lifecycle::Grace;
+use crate::logging;
 use crate::reason::{Named, Reason};
 use crate::settings::Settings;
 use crate::signal::Signal;
@@ -17,8 +18,12 @@ use crate::status::Ending;
 /// that is removed or changes its meaning makes it the next.
 const VERSION: u8 = 1;
 
-/// No report is longer, in bytes: Kubernetes takes no more of a termination message.
-const LONGEST: usize = 4096;
+/// The limit of a report in bytes, unless another is set: Kubernetes takes no more of
+/// a container's termination message, and less in a pod of more than three containers.
+pub(crate) const DEFAULT_LIMIT: usize = 4096;
+
+/// The lowest limit: what is left of any report when all that can be cut is cut.
+pub(crate) const LOWEST_LIMIT: usize = 1024;
 
 /// How many bytes of a text of its own length are kept: of a name, of an error.
 const LONGEST_TEXT: usize = 400;
@@ -27,14 +32,16 @@ const LONGEST_TEXT: usize = 400;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum Sender {
-    /// A process, by its number and what else is known of it.
+    /// A process, by its number and what else is known of it. `claimed`: it has
+    /// filled these in itself (`rt_sigqueueinfo(2)`), and the kernel has not checked.
     Process {
         pid: i32,
         uid: u32,
         name: Option<String>,
+        claimed: bool,
     },
     /// A process that our PID namespace does not know: the container engine, say.
-    Outside { uid: u32 },
+    Outside { uid: u32, claimed: bool },
     /// The kernel: a key, a timer, a limit.
     Kernel,
     /// We ourselves, to see how the command stops.
@@ -44,14 +51,33 @@ pub(crate) enum Sender {
 impl fmt::Display for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Process { pid, uid, name } => match name {
-                Some(name) => write!(f, "pid {pid} ({name}, uid {uid})"),
-                None => write!(f, "pid {pid} (uid {uid})"),
-            },
-            Self::Outside { uid } => write!(f, "outside the container (uid {uid})"),
-            Self::Kernel => f.write_str("the kernel (a key, a timer, a limit)"),
+            Self::Process {
+                pid,
+                uid,
+                name,
+                claimed,
+            } => {
+                f.write_str(claim(*claimed))?;
+                match name {
+                    Some(name) => write!(f, "pid {pid} ({name}, uid {uid})"),
+                    None => write!(f, "pid {pid} (uid {uid})"),
+                }
+            }
+            Self::Outside { uid, claimed } => {
+                let claim = claim(*claimed);
+                write!(f, "{claim}outside the PID namespace (uid {uid})")
+            }
+            Self::Kernel => f.write_str("the kernel (key, timer, limit)"),
             Self::Rehearsal => f.write_str("the rehearsal"),
         }
+    }
+}
+
+fn claim(claimed: bool) -> &'static str {
+    if claimed {
+        "a process that claims to be "
+    } else {
+        ""
     }
 }
 
@@ -102,6 +128,8 @@ pub(crate) struct Stop {
 pub(crate) struct Other {
     /// Its process id.
     pub(crate) pid: i32,
+    /// When it started: together they are one process and no other.
+    start: u64,
     /// The name that it went by.
     pub(crate) name: String,
     /// How it ended, where it was a child of ours by then.
@@ -153,6 +181,8 @@ pub(crate) struct Account {
     pub(crate) ran: Duration,
     /// The exit status as a shell would show it.
     pub(crate) exit_status: u8,
+    /// The limit of the report, in bytes.
+    pub(crate) limit: usize,
 }
 
 impl Account {
@@ -182,6 +212,7 @@ impl Account {
             oom_kills: None,
             ran: Duration::ZERO,
             exit_status: 0,
+            limit: settings.report_limit,
         }
     }
 
@@ -223,7 +254,9 @@ impl Account {
     /// Notes that a child of ours other than the command has ended.
     pub(crate) fn note_reaped(&mut self, pid: i32, ending: Ending) {
         self.orphans = self.orphans.saturating_add(1);
-        if let Some(other) = self.others.iter_mut().find(|other| other.pid == pid) {
+        // A pid is used again only after its last process was reaped.
+        let mut others = self.others.iter_mut().rev();
+        if let Some(other) = others.find(|other| other.pid == pid && other.ended.is_none()) {
             other.ended = Some(ending);
         }
     }
@@ -232,13 +265,14 @@ impl Account {
         let known = self
             .others
             .iter()
-            .position(|other| other.pid == process.pid);
+            .position(|other| (other.pid, other.start) == (process.pid, process.start));
         let at = match known {
             Some(at) => at,
             None if self.others.len() >= REMEMBERED => return None,
             None => {
                 self.others.push(Other {
                     pid: process.pid,
+                    start: process.start,
                     name: short(&process.name),
                     ended: None,
                     killed: false,
@@ -283,26 +317,20 @@ impl Account {
         ended.checked_sub(self.stop.as_ref()?.after)
     }
 
-    /// The report: one JSON object and a line end, at most 4096 bytes. What does not
-    /// fit is cut: first the others, from the last, then the command's arguments.
+    /// The report: one JSON object and a line end, within the limit. What does not fit
+    /// is cut: first the other processes, from the last, then the command's arguments,
+    /// and at last the texts.
     pub(crate) fn report(&self) -> Option<String> {
         let mut form = Form::of(self);
         loop {
-            let text = serde_json::to_string(&form).ok()?;
-            if text.len() < LONGEST {
+            let text = logging::to_json(&form)?;
+            if text.len() < self.limit {
                 return Some(text + "\n");
             }
-            form.cut = true;
-            if form.leftovers.processes.pop().is_some() {
-                continue;
-            }
-            match form.command.as_mut_slice() {
-                [] => return None,
-                [program] => *program = short(program),
-                words => {
-                    let fewer = (words.len() * 3 / 4).max(1);
-                    form.command.truncate(fewer);
-                }
+            form.truncated = true;
+            // Whatever is added to the form: less can be cut each time, then nothing.
+            if !form.cut() {
+                return None;
             }
         }
     }
@@ -310,7 +338,11 @@ impl Account {
 
 /// A text cut to what is kept of one.
 fn short(text: &str) -> String {
-    let end = (0..=LONGEST_TEXT.min(text.len()))
+    cut_to(text, LONGEST_TEXT)
+}
+
+fn cut_to(text: &str, length: usize) -> String {
+    let end = (0..=length.min(text.len()))
         .rev()
         .find(|end| text.is_char_boundary(*end));
     text.get(..end.unwrap_or_default())
@@ -318,26 +350,27 @@ fn short(text: &str) -> String {
         .to_owned()
 }
 
-/// The form of the report; `docs/report.schema.json` describes it.
+/// The form of the report; `docs/report.schema.json` describes it. What matters most
+/// and is short comes first, so that it is there in a report that others cut as well.
 #[derive(Serialize)]
 struct Form {
     version: u8,
     outcome: Outcome,
-    command: Vec<String>,
-    pid: Option<i32>,
-    started: String,
-    ran_seconds: f64,
-    stop: Option<StopForm>,
-    grace_seconds: Option<f64>,
-    stop_delay_seconds: f64,
-    ended: Option<EndedForm>,
+    exit_status: u8,
+    truncated: bool,
+    oom_kills: Option<u64>,
     reason: Option<String>,
     error: Option<String>,
-    leftovers: LeftoversForm,
+    stop: Option<StopForm>,
+    ended: Option<EndedForm>,
+    started: String,
+    ran_seconds: f64,
+    grace_seconds: Option<f64>,
+    stop_delay_seconds: f64,
     orphans_reaped: u64,
-    oom_kills: Option<u64>,
-    exit_status: u8,
-    cut: bool,
+    pid: Option<i32>,
+    command: Vec<String>,
+    leftovers: LeftoversForm,
 }
 
 #[derive(Serialize)]
@@ -358,7 +391,7 @@ struct EndedForm {
 
 #[derive(Serialize)]
 struct LeftoversForm {
-    asked: usize,
+    signaled: usize,
     killed: usize,
     processes: Vec<OtherForm>,
 }
@@ -387,7 +420,7 @@ impl OtherForm {
 impl Form {
     fn of(account: &Account) -> Self {
         // What comes behind that many bytes would be cut below.
-        let mut room = LONGEST;
+        let mut room = account.limit;
         let command: Vec<String> = account
             .command
             .iter()
@@ -398,7 +431,7 @@ impl Form {
             })
             .cloned()
             .collect();
-        let cut = command.len() < account.command.len() || account.others.len() >= REMEMBERED;
+        let truncated = command.len() < account.command.len() || account.others.len() >= REMEMBERED;
         let stop = account.stop.as_ref().map(|stop| StopForm {
             signal: stop.signal.to_string(),
             sender: stop.sender.clone(),
@@ -420,28 +453,55 @@ impl Form {
         Self {
             version: VERSION,
             outcome: account.outcome(),
-            command,
-            pid: account.pid,
+            exit_status: account.exit_status,
+            truncated,
+            oom_kills: account.oom_kills,
+            reason: account.reason.clone(),
+            error: account.error.as_deref().map(short),
+            stop,
+            ended,
             started: humantime::format_rfc3339_millis(account.started).to_string(),
             ran_seconds: seconds(account.ran),
-            stop,
             grace_seconds: match account.grace {
                 Grace::For(grace) => Some(seconds(grace)),
                 Grace::Infinite => None,
             },
             stop_delay_seconds: seconds(account.delay),
-            ended,
-            reason: account.reason.clone(),
-            error: account.error.as_deref().map(short),
+            orphans_reaped: account.orphans,
+            pid: account.pid,
+            command,
             leftovers: LeftoversForm {
-                asked: account.asked,
+                signaled: account.asked,
                 killed: account.killed,
                 processes: account.others.iter().map(OtherForm::of).collect(),
             },
-            orphans_reaped: account.orphans,
-            oom_kills: account.oom_kills,
-            exit_status: account.exit_status,
-            cut,
+        }
+    }
+
+    /// Cuts something; `false` if there is nothing left to cut.
+    fn cut(&mut self) -> bool {
+        if self.leftovers.processes.pop().is_some() {
+            return true;
+        }
+        if self.command.len() > 1 {
+            self.command.truncate(self.command.len() * 3 / 4);
+            return true;
+        }
+        let sender = match &mut self.stop {
+            Some(StopForm {
+                sender: Sender::Process { name, .. },
+                ..
+            }) => name.as_mut(),
+            _ => None,
+        };
+        let texts = [self.reason.as_mut(), self.error.as_mut(), sender];
+        let texts = texts.into_iter().flatten().chain(self.command.first_mut());
+        match texts.max_by_key(|text| text.len()) {
+            Some(longest) if !longest.is_empty() => {
+                *longest = cut_to(longest, longest.len() / 2);
+                true
+            }
+            _ => false,
         }
     }
 }
@@ -489,6 +549,7 @@ mod tests {
             oom_kills: None,
             ran: Duration::from_secs(4),
             exit_status: 0,
+            limit: DEFAULT_LIMIT,
         }
     }
 
@@ -536,6 +597,7 @@ mod tests {
         let mut account = account(true, None);
         let named = |pid, name: &str| Named {
             pid,
+            start: 0,
             name: name.to_owned(),
         };
         account.note_asked(&[named(8, "a"), named(9, "b")]);
@@ -580,7 +642,7 @@ mod tests {
         let kept = read["command"].as_array().unwrap();
         assert!(kept.len() > 200 && kept.len() < 1000, "{}", kept.len());
         assert_eq!(kept[200], "200");
-        assert_eq!(read["cut"], true);
+        assert_eq!(read["truncated"], true);
     }
 
     #[test]
@@ -590,13 +652,92 @@ mod tests {
         account.error = Some("\u{1f980}".repeat(1000));
         for pid in 1..1000 {
             let name = "\"".repeat(64);
-            account.note_asked(&[Named { pid, name }]);
+            account.note_asked(&[Named {
+                pid,
+                start: 0,
+                name,
+            }]);
         }
         assert_eq!(account.others.len(), REMEMBERED);
         let report = account.report().unwrap();
-        assert!(report.len() <= LONGEST, "{}", report.len());
+        assert!(report.len() <= DEFAULT_LIMIT, "{}", report.len());
         let read: serde_json::Value = serde_json::from_str(&report).unwrap();
-        assert_eq!(read["cut"], true);
-        assert_eq!(read["leftovers"]["asked"], 999);
+        assert_eq!(read["truncated"], true);
+        assert_eq!(read["leftovers"]["signaled"], 999);
+    }
+
+    #[test]
+    fn the_lowest_limit_has_room_for_any_report_and_none_takes_for_ever() {
+        let mut account = account(true, Some(TERM));
+        let worst = "\x01".repeat(LONGEST_TEXT);
+        account.command = vec![worst.clone(); 3];
+        account.error = Some(worst.clone());
+        account.reason = Some(worst.clone());
+        account.stop = Some(Stop {
+            signal: Signal::from_number(63).unwrap(),
+            sender: Sender::Process {
+                pid: i32::MIN,
+                uid: u32::MAX,
+                name: Some(worst),
+                claimed: false,
+            },
+            after: Duration::from_secs(u64::MAX),
+        });
+        account.ended = Some((
+            Ending::Killed(Signal::from_number(63).unwrap(), true),
+            Duration::MAX,
+        ));
+        account.started = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+        account.grace = Grace::For(Duration::MAX);
+        account.delay = Duration::MAX;
+        account.ran = Duration::MAX;
+        account.pid = Some(i32::MIN);
+        (account.orphans, account.oom_kills) = (u64::MAX, Some(u64::MAX));
+        (account.asked, account.killed) = (usize::MAX, usize::MAX);
+        for limit in [LOWEST_LIMIT, 1500, 2048, DEFAULT_LIMIT, 1 << 20] {
+            account.limit = limit;
+            let report = account.report().unwrap();
+            assert!(report.len() <= limit, "{limit}: {}", report.len());
+            let read: serde_json::Value = serde_json::from_str(&report).unwrap();
+            assert_eq!(read["truncated"], limit <= DEFAULT_LIMIT, "{report}");
+        }
+        // Less than that cannot be set. If it could, it would end all the same.
+        account.limit = 10;
+        assert_eq!(account.report(), None);
+    }
+
+    #[test]
+    fn what_matters_most_comes_first() {
+        let account = account(true, Some(TERM));
+        let head = "{\"version\":1,\"outcome\":\"unhandled\",\"exit_status\":0,\
+                    \"truncated\":false,\"oom_kills\":null,\"reason\":null,\"error\":null,\
+                    \"stop\":";
+        assert!(account.report().unwrap().starts_with(head));
+    }
+
+    #[test]
+    fn a_pid_that_is_used_again_is_another_process() {
+        let mut account = account(true, None);
+        let named = |start, name: &str| Named {
+            pid: 8,
+            start,
+            name: name.to_owned(),
+        };
+        account.note_asked(&[named(1, "a")]);
+        account.note_reaped(8, Ending::Exited(1));
+        account.note_asked(&[named(2, "b")]);
+        account.note_reaped(8, Ending::Exited(2));
+        let ended: Vec<_> = account
+            .others
+            .iter()
+            .map(|o| (o.name.as_str(), o.ended))
+            .collect();
+        assert_eq!(
+            ended,
+            [
+                ("a", Some(Ending::Exited(1))),
+                ("b", Some(Ending::Exited(2)))
+            ]
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::lifecycle::{Grace, Leftovers};
+use crate::report::LOWEST_LIMIT;
 use crate::signal::{Signal, SignalSet};
 
 /// Everything that the command line and the environment can set.
@@ -34,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) notify_relay: bool,
     /// Where the report of the run goes.
     pub(crate) report: Option<PathBuf>,
+    /// No report is longer, in bytes.
+    pub(crate) report_limit: usize,
     /// When to ask for a stop of our own accord, to see how that goes.
     pub(crate) rehearse: Option<Rehearse>,
     /// How log lines are written.
@@ -218,6 +221,20 @@ pub(crate) fn parse_rehearse(
     match signal {
         Some(signal) => Ok(Rehearse { after, signal }),
         None => Err("no signal is a stop request; name one by --stop-on".to_owned()),
+    }
+}
+
+/// Reads the limit of a report, in bytes.
+pub(crate) fn parse_report_limit(text: &str) -> Result<usize, String> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    match text.parse() {
+        Ok(limit) if digits && limit >= LOWEST_LIMIT => Ok(limit),
+        Ok(_) if digits => Err(format!(
+            "'{text}' has no room for a report; use {LOWEST_LIMIT} or more"
+        )),
+        _ => Err(format!(
+            "'{text}' is not a number of bytes; use for example 2048"
+        )),
     }
 }
 
@@ -411,6 +428,15 @@ mod tests {
         assert_eq!(parse_switch("Yes"), Ok(true));
         assert_eq!(parse_switch("0"), Ok(false));
         assert!(parse_switch("2").is_err());
+    }
+
+    #[test]
+    fn report_limits_are_read() {
+        assert_eq!(parse_report_limit("1024"), Ok(1024));
+        assert_eq!(parse_report_limit("12288"), Ok(12288));
+        for text in ["1023", "0", "-1", "+2048", "4k", "", "99999999999999999999"] {
+            assert!(parse_report_limit(text).is_err(), "{text:?}");
+        }
     }
 
     proptest! {

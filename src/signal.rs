@@ -252,6 +252,12 @@ impl Received {
         self.code == Self::SI_KERNEL
     }
 
+    /// Whether its sender has filled in who that is: the kernel takes any pid and user
+    /// with these codes (`rt_sigqueueinfo(2)`).
+    pub(crate) fn may_be_forged(&self) -> bool {
+        self.can_be_queued_on()
+    }
+
     /// Whether it can be sent on with everything it carries: the kernel lets
     /// a process pass on only what cannot be mistaken for its own word or for
     /// kill(2) (`rt_sigqueueinfo(2)`: negative codes but `SI_TKILL`).

@@ -661,14 +661,20 @@ impl Supervisor<'_> {
             return Sender::Rehearsal;
         }
         let (pid, uid) = (received.pid, received.uid);
+        let claimed = received.may_be_forged();
         match pid {
             0 if received.is_from_kernel() => Sender::Kernel,
-            0 => Sender::Outside { uid },
+            0 => Sender::Outside { uid, claimed },
             pid => {
                 // It may have ended already, as kill(1) has.
                 let stat = procfs::stat(pid).filter(|_| procfs::is_ours(process::own_pid()));
                 let name = stat.map(|stat| stat.name());
-                Sender::Process { pid, uid, name }
+                Sender::Process {
+                    pid,
+                    uid,
+                    name,
+                    claimed,
+                }
             }
         }
     }

@@ -474,7 +474,7 @@ fn who_asked_is_named() {
                     own.trim()
                 )
             }
-            _ => "SIGTERM from outside the container (uid ".to_owned(),
+            _ => "SIGTERM from outside the PID namespace (uid ".to_owned(),
         };
         assert!(
             run.errors().contains(&expected),

@@ -90,7 +90,7 @@ fn a_run_that_nobody_stops() {
                     ("/stop", Value::Null),
                     ("/grace_seconds", json!(30.0)),
                     ("/exit_status", json!(status)),
-                    ("/cut", json!(false)),
+                    ("/truncated", json!(false)),
                 ],
             );
         }
@@ -114,7 +114,8 @@ fn a_stop_that_goes_well_and_what_it_was_about() {
         assert_eq!(run.wait(), Ended::code(0), "{home:?}");
         let report = reported.read();
         let sender = if home.is_pid1() {
-            json!({"kind": "outside", "uid": report["stop"]["sender"]["uid"]})
+            let uid = &report["stop"]["sender"]["uid"];
+            json!({"kind": "outside", "uid": uid, "claimed": false})
         } else {
             let name = std::fs::read_to_string("/proc/self/comm").unwrap();
             json!({
@@ -122,6 +123,7 @@ fn a_stop_that_goes_well_and_what_it_was_about() {
                 "pid": std::process::id(),
                 "uid": nix::unistd::getuid().as_raw(),
                 "name": name.trim(),
+                "claimed": false,
             })
         };
         assert_has(
@@ -139,7 +141,7 @@ fn a_stop_that_goes_well_and_what_it_was_about() {
         assert!(report["ended"]["after_stop_seconds"].as_f64().unwrap() >= 0.05);
         // The worker, and perhaps the sleep of either.
         let others = report["leftovers"]["processes"].as_array().unwrap();
-        assert_eq!(report["leftovers"]["asked"], json!(others.len()));
+        assert_eq!(report["leftovers"]["signaled"], json!(others.len()));
         assert!(
             others
                 .iter()
@@ -147,6 +149,34 @@ fn a_stop_that_goes_well_and_what_it_was_about() {
             "{home:?}: {report}"
         );
         assert!(report["orphans_reaped"].as_u64().unwrap() >= 1);
+    }
+}
+
+/// `rt_sigqueueinfo(2)` lets a sender fill in who it is.
+#[test]
+fn a_sender_that_names_itself_is_not_believed() {
+    for (pid, says) in [
+        ("1", "a process that claims to be pid 1 ("),
+        (
+            "0",
+            "a process that claims to be outside the PID namespace (uid 0)",
+        ),
+        ("-7", "a process that claims to be pid -7 (uid 0)"),
+    ] {
+        let reported = Reported::new();
+        let mut run = reported
+            .start(Home::Plain)
+            .options("-v")
+            .shell(&format!("trap 'exit 0' TERM; echo ready $$; {LOOP}"));
+        run.ready();
+        let supervise = run.pid.to_string();
+        let forge = ["forge", &supervise, "15", pid, "0"];
+        let status = Command::new(fixture()).args(forge).status();
+        assert!(status.unwrap().success());
+        assert_eq!(run.wait(), Ended::code(0));
+        let expected = format!("received SIGTERM from {says}");
+        assert!(run.errors().contains(&expected), "{}", run.errors());
+        assert_has(&reported.read(), &[("/stop/sender/claimed", json!(true))]);
     }
 }
 
@@ -251,12 +281,24 @@ fn whatever_is_in_it_it_is_one_object_of_4096_bytes_at_most() {
         let report = reported.read();
         assert_has(
             &report,
-            &[("/cut", json!(true)), ("/command/0", json!("sh"))],
+            &[("/truncated", json!(true)), ("/command/0", json!("sh"))],
         );
         assert!(
-            report["leftovers"]["asked"].as_u64().unwrap() >= 100,
+            report["leftovers"]["signaled"].as_u64().unwrap() >= 100,
             "{report}"
         );
+    }
+    for (options, limit) in [("", 4096), ("--report-limit 2048", 2048)] {
+        let reported = Reported::new();
+        let script = format!("exit 3 # {}", "x".repeat(10_000));
+        let mut run = reported
+            .start(Home::Plain)
+            .options(options)
+            .run(&["sh", "-c", &script]);
+        assert_eq!(run.wait(), Ended::code(3));
+        let length = reported.folder.read("report").len();
+        assert!(length <= limit, "{length} {limit}");
+        assert_has(&reported.read(), &[("/truncated", json!(true))]);
     }
     let reported = Reported::new();
     let long = "\u{1f980}".repeat(20_000);
@@ -264,7 +306,7 @@ fn whatever_is_in_it_it_is_one_object_of_4096_bytes_at_most() {
     assert_eq!(run.wait(), Ended::code(127));
     assert_has(
         &reported.read(),
-        &[("/cut", json!(true)), ("/outcome", json!("failed"))],
+        &[("/truncated", json!(true)), ("/outcome", json!("failed"))],
     );
 }
 
