@@ -11,7 +11,6 @@
 mod common;
 
 use std::io::BufRead as _;
-use std::os::unix::fs::PermissionsExt;
 
 use common::*;
 
@@ -255,11 +254,8 @@ fn a_command_of_another_user_is_warned_about_and_outlived() {
         return;
     }
     let folder = Folder::new();
-    let program = folder.file("root-user");
-    std::fs::copy(fixture(), &program).unwrap();
-    let supervise = folder.file("supervise");
-    std::fs::copy(SUPERVISE, &supervise).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o4755)).unwrap();
+    let program = folder.copy_program(&fixture(), "root-user", 0o4755);
+    let supervise = folder.copy_program(SUPERVISE, "supervise", 0o755);
     let mut run = start(Home::Plain)
         .through(&[
             "setpriv",

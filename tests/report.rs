@@ -262,8 +262,7 @@ fn whatever_is_in_it_it_is_one_object_of_4096_bytes_at_most() {
     // Arguments that grow when they are escaped, a name that looks like JSON, and more
     // leftovers than there is room for.
     let folder = Folder::new();
-    let name = folder.write("\",\n)\x01{", "", 0o755);
-    std::fs::copy("/bin/sleep", &name).unwrap();
+    let name = folder.copy_program("/bin/sleep", "\",\n)\x01{", 0o755);
     for home in homes() {
         let reported = Reported::new();
         let quoted = format!("'{name}'");

@@ -557,8 +557,26 @@ impl Folder {
         self.0.join(name.as_ref()).to_str().unwrap().to_owned()
     }
 
-    /// Writes a file with these contents and this mode.
+    /// Copies a program here to be executed with this mode. By cp(1): a descriptor of
+    /// ours that is open for writing would be in whatever another test forks meanwhile,
+    /// and the kernel executes no file that someone may write to (ETXTBSY).
+    pub fn copy_program(&self, from: &str, name: &str, mode: u32) -> String {
+        let path = self.file(name);
+        let copied = Command::new("cp").args(["--", from, &path]).status();
+        assert!(copied.unwrap().success(), "cp {from} {path}");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    /// Writes a file with these contents and this mode: as a copy if it is a program, see
+    /// [`Folder::copy_program`].
     pub fn write(&self, name: &str, contents: impl AsRef<[u8]>, mode: u32) -> String {
+        if mode & 0o111 != 0 {
+            let source = self.write("contents", contents, 0o644);
+            let path = self.copy_program(&source, name, mode);
+            std::fs::remove_file(source).unwrap();
+            return path;
+        }
         let path = self.file(name);
         std::fs::write(&path, contents).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();

@@ -53,7 +53,12 @@ pub fn init() -> String {
 }
 
 fn start() {
-    std::fs::copy(programs::supervise(), init()).unwrap();
+    // By cp(1): see `Folder::copy_program`.
+    let copied = Command::new("cp")
+        .arg(programs::supervise())
+        .arg(init())
+        .status();
+    assert!(copied.unwrap().success(), "cp to {}", init());
     let folder = machine::folder();
     let log = folder.join("dockerd.log");
     let output = File::create(&log).unwrap();
