@@ -361,6 +361,7 @@ impl Leftovers {
                 signals: procfs::signal_sets(pid),
                 sent: self.sent(identity),
                 parent: named(stat.parent).filter(|parent| parent.pid != self.own_pid),
+                outside: stat.parent == 0,
                 // The one that was forked last is what a shell runs in the foreground.
                 child: procfs::children(pid)
                     .into_iter()

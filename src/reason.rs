@@ -61,8 +61,11 @@ pub(crate) struct Facts {
     pub(crate) signals: Option<SignalSets>,
     /// The stop signals that were sent to it, the last one last.
     pub(crate) sent: Vec<Signal>,
-    /// Its parent, unless that is us.
+    /// Its parent, unless that is us or outside.
     pub(crate) parent: Option<Named>,
+    /// Whether its parent is outside our PID namespace: the container engine has started
+    /// it for an exec, a hook or a probe.
+    pub(crate) outside: bool,
     /// A child of its own that lives.
     pub(crate) child: Option<Named>,
     /// Whether it is PID 1 of a PID namespace below ours.
@@ -91,6 +94,8 @@ pub(crate) enum Reason {
     /// Nobody has asked it: its parent is to do that, or has not passed the
     /// signal on.
     NotAsked(Option<Named>),
+    /// Nobody has asked it, and its parent is outside the PID namespace.
+    NotAskedOutside,
     /// It runs as another user, and we may not signal it.
     NotAllowed,
     /// Nobody was: the grace period is 0.
@@ -143,6 +148,8 @@ impl Reason {
                 Self::NoTime
             } else if facts.all_asked {
                 Self::TooLate
+            } else if facts.outside {
+                Self::NotAskedOutside
             } else {
                 Self::NotAsked(facts.parent)
             };
@@ -159,7 +166,10 @@ impl Reason {
             Self::Blocks(signal)
         } else if sets.handled.contains(signal) {
             match facts.child {
-                Some(child) if is_shell(&facts.name) => Self::WaitsFor(signal, child),
+                // The advice is for the image, not for what the engine has started.
+                Some(child) if is_shell(&facts.name) && !facts.outside => {
+                    Self::WaitsFor(signal, child)
+                }
                 _ => Self::Handles(signal),
             }
         } else if sets.pending.contains(signal) {
@@ -175,7 +185,9 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotReaped(None) => f.write_str("has ended, and nobody has waited for it"),
+            Self::NotReaped(None) => f.write_str(
+                "has ended, and its parent outside the PID namespace does not wait for it",
+            ),
             Self::NotReaped(Some(parent)) => {
                 write!(f, "has ended, and its parent {parent} does not wait for it")
             }
@@ -202,6 +214,11 @@ impl fmt::Display for Reason {
             ),
             Self::NotAsked(None) => f.write_str(
                 "supervise has not asked it yet; it is asked when the command has ended",
+            ),
+            Self::NotAskedOutside => f.write_str(
+                "not signaled yet: the container engine started it (exec, hook or probe), not the \
+                 command; it gets SIGTERM when the command has exited, and should exit before the \
+                 stop",
             ),
             Self::NotAllowed => {
                 f.write_str("it runs as another user; give supervise that user or CAP_KILL")
@@ -256,6 +273,7 @@ mod tests {
             sent: vec![Signal::TERM],
             parent: None,
             child: None,
+            outside: false,
             inner_init: false,
             name: "worker".to_owned(),
             no_grace: false,
@@ -321,6 +339,18 @@ mod tests {
             f.parent = app();
         });
         assert_eq!(not_asked, Reason::NotAsked(app()));
+        let outside = with(&|f| {
+            f.sent = Vec::new();
+            f.outside = true;
+        });
+        assert_eq!(outside, Reason::NotAskedOutside);
+        let of_a_hook = with(&|f| {
+            f.signals = handled;
+            f.child = app();
+            f.outside = true;
+            "sh".clone_into(&mut f.name);
+        });
+        assert_eq!(of_a_hook, Reason::Handles(Signal::TERM));
         let too_late = with(&|f| {
             f.sent = Vec::new();
             f.all_asked = true;

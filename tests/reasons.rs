@@ -302,6 +302,40 @@ fn one_that_was_started_too_late() {
     }
 }
 
+/// What a container engine starts for an exec, a hook or a probe has its parent outside.
+#[test]
+fn one_that_the_container_engine_has_started() {
+    if !is_root() {
+        skipped("to enter a PID namespace needs root");
+        return;
+    }
+    let mut run = begin(Home::Pid1).shell("trap '' TERM; echo ready $$; exec sleep 1036");
+    run.ready();
+    // No child of ours in the namespace: nsenter forks there, and stays outside.
+    let mut hook = std::process::Command::new("nsenter")
+        .args(["--target", &run.pid.to_string(), "--pid", "--mount", "--"])
+        .args(["sh", "-c", "trap '' TERM; exec sleep 1037"])
+        .spawn()
+        .unwrap();
+    let entered = i32::try_from(hook.id()).unwrap();
+    eventually("the hook runs", || {
+        let inside = children_of(entered);
+        let name = inside.first().and_then(|pid| status_field(*pid, "Name"));
+        name.as_deref() == Some("sleep")
+    });
+    let (first, last) = stop(&mut run);
+    hook.wait().unwrap();
+    let said = first.lines().filter(|line| line.contains("(sleep)"));
+    let expected = "the container engine started it (exec, hook or probe), not the command";
+    assert_eq!(
+        said.filter(|line| line.contains(expected)).count(),
+        1,
+        "{first}"
+    );
+    // It was signaled after three quarters of the time.
+    assert!(!last.contains(expected), "{last}");
+}
+
 #[test]
 fn pid_1_of_a_namespace_inside() {
     if !is_root() {
