@@ -102,9 +102,9 @@ fn stopping_options() -> [Arg; 4] {
              Kubernetes 30s, systemd 90s) [default: 30s] [env: SUPERVISE_GRACE]",
         ),
         option("stop-delay", "DURATION").help(
-            "Wait so long between a stop request and passing it on, while load\n\
-             balancers take the service out; part of the grace period. A second stop\n\
-             request cuts it short [default: 0] [env: SUPERVISE_STOP_DELAY]",
+            "Wait before forwarding a stop request, for example while a load balancer\n\
+             drains connections. Counts toward the grace period; a second stop request\n\
+             ends the wait [default: 0] [env: SUPERVISE_STOP_DELAY]",
         ),
         option("stop-on", "SIGNAL").help(
             "Take SIGNAL as a stop request too, besides TERM and INT; none clears the\n\

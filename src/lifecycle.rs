@@ -78,8 +78,8 @@ pub(crate) struct Rules {
     pub(crate) rewrite: Vec<(Signal, Option<Signal>)>,
     /// The grace period.
     pub(crate) grace: Grace,
-    /// How long a stop request waits before the command hears of it; shorter
-    /// than the grace period, of which it is a part.
+    /// How long a stop request waits before it is forwarded, or before the leftovers
+    /// are signaled; shorter than the grace period, of which it is a part.
     pub(crate) delay: Duration,
     /// What happens to the leftovers.
     pub(crate) leftovers: Leftovers,
@@ -147,7 +147,7 @@ pub(crate) enum Scope {
 pub(crate) enum Action {
     /// Say that a stop was requested by this signal.
     SayStopping(Received),
-    /// Say that the command is asked later.
+    /// Say that the command, or if that has exited the rest, is signaled later.
     SayDelayed,
     /// Send the command this signal, with all that came with it. `stop`:
     /// whoever gets it has been asked to stop.
@@ -189,7 +189,8 @@ pub(crate) enum Action {
 enum Phase {
     /// The command runs and nobody asked it to stop.
     Running,
-    /// A stop was requested, and the command is asked a little later.
+    /// A stop was requested, and the command is signaled a little later; or if it has
+    /// exited, the rest, which may be the service that it launched.
     Delaying,
     /// The command was asked and has not ended.
     Stopping,
@@ -308,7 +309,11 @@ impl Lifecycle {
             Phase::Running | Phase::Delaying | Phase::Stopping => forward.into_iter().collect(),
             Phase::Lingering if stop => {
                 let mut actions = vec![Action::SayStopping(received)];
-                actions.extend(self.start_sweeping());
+                actions.extend(if self.rules.delay.is_zero() {
+                    self.start_sweeping()
+                } else {
+                    self.start_stopping(None)
+                });
                 actions
             }
             // The command has ended, or is about to by SIGKILL.
@@ -341,7 +346,8 @@ impl Lifecycle {
         }
     }
 
-    /// The command runs: asks it to stop, now or when the delay is over.
+    /// Asks the command to stop, or if it has exited the rest, now or when the delay is
+    /// over.
     fn start_stopping(&mut self, forward: Option<Action>) -> Vec<Action> {
         let deadline = match self.rules.grace {
             Grace::For(Duration::ZERO) => return self.start_killing(),
@@ -349,14 +355,18 @@ impl Lifecycle {
             Grace::Infinite => None,
         };
         let delay = self.rules.delay;
-        let mut actions = match forward {
-            Some(Action::Forward { received, .. }) if !delay.is_zero() => {
-                self.phase = Phase::Delaying;
-                self.held = Some(received);
-                vec![Action::SayDelayed, Action::Arm(Mark::DelayOver, delay)]
-            }
-            // What the command has had already cannot be delayed.
-            forward => self.ask_command(forward),
+        let held = match forward {
+            Some(Action::Forward { received, .. }) => Some(received),
+            _ => None,
+        };
+        // What the command has had already cannot be delayed.
+        let can_wait = held.is_some() || self.ending.is_some();
+        let mut actions = if can_wait && !delay.is_zero() {
+            self.phase = Phase::Delaying;
+            self.held = held;
+            vec![Action::SayDelayed, Action::Arm(Mark::DelayOver, delay)]
+        } else {
+            self.ask_command(forward)
         };
         let left = deadline.map(|grace| grace.saturating_sub(delay));
         actions.push(Action::Arm(Mark::SayWaiting, delay + say_after(left)));
@@ -397,6 +407,10 @@ impl Lifecycle {
     }
 
     fn end_delay(&mut self) -> Vec<Action> {
+        if self.ending.is_some() && self.rules.leftovers != Leftovers::Leave {
+            self.phase = Phase::Sweeping;
+            return vec![Action::AskRest];
+        }
         let forward = self.held.take().map(|received| Action::Forward {
             received,
             stop: true,
@@ -419,7 +433,9 @@ impl Lifecycle {
                 Vec::new()
             }
             (Phase::Running, Leftovers::Auto | Leftovers::Stop) => self.start_sweeping(),
-            (Phase::Delaying | Phase::Stopping, _) => {
+            // What a launcher has started serves on until the delay is over.
+            (Phase::Delaying, _) => Vec::new(),
+            (Phase::Stopping, _) => {
                 // The deadline that the stop request set stays.
                 self.phase = Phase::Sweeping;
                 vec![Action::AskRest]

@@ -512,10 +512,14 @@ impl Supervisor<'_> {
                 let asked = self.leftovers.ask(self.command, self.own_group());
                 self.account.note_asked(&asked);
             }
-            Action::SayDelayed => info!(
-                "the command is asked in {}",
-                humantime::format_duration(self.settings.stop_delay)
-            ),
+            Action::SayDelayed => {
+                let what = match self.command {
+                    Some(_) => "forwarding the stop request",
+                    None => "sending SIGTERM to the other processes",
+                };
+                let delay = humantime::format_duration(self.settings.stop_delay);
+                info!("{what} in {delay} (--stop-delay)");
+            }
             Action::SayWaiting => self.say_waiting(),
             Action::SayGraceOver => {
                 warn!("{} expired: sending SIGKILL", self.settings.grace);

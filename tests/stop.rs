@@ -733,7 +733,7 @@ fn a_stop_delay_holds_the_request_back_and_nothing_else() {
         let mut run = delayed(home, "-t 20s --stop-delay 300ms -v");
         let asked = Instant::now();
         run.signal(libc::SIGTERM);
-        run.wait_for_error("the command is asked in 300ms");
+        run.wait_for_error("forwarding the stop request in 300ms");
         run.signal(libc::SIGHUP);
         assert!(run.line().starts_with("1 "), "{home:?}");
         assert!(run.line().starts_with("15 "), "{home:?}");
@@ -749,7 +749,7 @@ fn a_second_stop_request_cuts_the_delay_short() {
         let options = "-t 1000s --stop-delay 900s -v";
         let mut run = delayed(home, options);
         run.signal(libc::SIGTERM);
-        run.wait_for_error("the command is asked in 15m");
+        run.wait_for_error("forwarding the stop request in 15m");
         run.signal(libc::SIGTERM);
         assert!(run.line().starts_with("15 "), "{home:?}");
         assert_eq!(run.next_line(), None, "{home:?}: one of two that are equal");
@@ -758,7 +758,7 @@ fn a_second_stop_request_cuts_the_delay_short() {
         // Of two that differ it hears both, the first one first.
         let mut run = delayed(home, options);
         run.signal(libc::SIGINT);
-        run.wait_for_error("the command is asked in 15m");
+        run.wait_for_error("forwarding the stop request in 15m");
         run.signal(libc::SIGTERM);
         assert!(run.line().starts_with("2 "), "{home:?}");
         assert!(run.line().starts_with("15 "), "{home:?}");
@@ -766,22 +766,64 @@ fn a_second_stop_request_cuts_the_delay_short() {
     }
 }
 
+/// A launcher and the service that it leaves.
+const LAUNCHER: &str = "(trap 'echo signaled; exit 0' TERM; echo ready $$
+                         while :; do sleep 0.02; done) &
+                        trap 'exit 4' USR1; echo ready $$; while :; do sleep 0.02; done";
+
+/// The workers of a launcher are the service: they go on for the rest of the delay when
+/// the launcher exits during it, and for all of it when the launcher exited before.
 #[test]
-fn the_commands_end_cuts_the_delay_short() {
+fn a_stop_delay_holds_for_the_leftovers_too() {
     for home in homes() {
-        let mut run = start(home).options("-t 1000s --stop-delay 900s -v").shell(
-            "(trap 'echo asked; exit 0' TERM; echo ready $$; while :; do sleep 0.02; done) &
-                 trap 'exit 4' USR1; echo ready $$; while :; do sleep 0.02; done",
-        );
-        run.ready();
-        run.ready();
-        run.signal(libc::SIGTERM);
-        run.wait_for_error("the command is asked in 15m");
-        // Not SIGHUP: whoever runs this under nohup has it ignored, and a shell
-        // cannot trap what it was started with ignored.
-        run.signal(libc::SIGUSR1);
-        assert_eq!(run.line(), "asked", "{home:?}");
-        assert_eq!(run.wait(), Ended::code(4), "{home:?}");
+        for before in [false, true] {
+            let delay = Duration::from_secs(1);
+            let mut run = start(home)
+                .options("-t 1000s --stop-delay 1s --leftovers wait -v")
+                .shell(LAUNCHER);
+            run.ready();
+            run.ready();
+            if before {
+                run.signal(libc::SIGUSR1);
+                run.wait_for_error(") exited with status 4");
+            }
+            let requested = Instant::now();
+            run.signal(libc::SIGTERM);
+            if before {
+                run.wait_for_error("sending SIGTERM to the other processes in 1s");
+            } else {
+                run.wait_for_error("forwarding the stop request in 1s");
+                // Not SIGHUP: whoever runs this under nohup has it ignored, and a shell
+                // cannot trap what it was started with ignored.
+                run.signal(libc::SIGUSR1);
+            }
+            assert_eq!(run.line(), "signaled", "{home:?} {before}");
+            assert!(requested.elapsed() >= delay, "{home:?} {before}");
+            assert_eq!(run.wait(), Ended::code(4), "{home:?} {before}");
+        }
+    }
+}
+
+#[test]
+fn a_second_stop_request_cuts_the_delay_of_the_leftovers_short() {
+    for home in homes() {
+        for before in [false, true] {
+            let mut run = start(home)
+                .options("-t 1000s --stop-delay 900s --leftovers wait -v")
+                .shell(LAUNCHER);
+            run.ready();
+            run.ready();
+            let signals = [libc::SIGTERM, libc::SIGUSR1];
+            let order = if before { [1, 0] } else { [0, 1] };
+            for at in order {
+                run.signal(signals[at]);
+                let seen = ["in 15m (--stop-delay)", ") exited with status 4"][at];
+                run.wait_for_error(seen);
+            }
+            run.signal(libc::SIGTERM);
+            assert_eq!(run.line(), "signaled", "{home:?} {before}");
+            assert_eq!(run.wait(), Ended::code(4), "{home:?} {before}");
+        }
     }
 }
 

@@ -488,7 +488,7 @@ fn a_stop_delay_holds_back_a_request_and_no_key() {
             children_of(terminal.pid())[0]
         };
         send(supervise, libc::SIGTERM);
-        terminal.sees("the command is asked in 15m");
+        terminal.sees("forwarding the stop request in 15m");
         terminal.keys(CTRL_C);
         terminal.sees("saved\r\n");
         terminal.sees("exited with status 3");

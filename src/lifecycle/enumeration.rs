@@ -101,6 +101,8 @@ struct World {
     /// A stop request was received and not forwarded.
     held: bool,
     delay_over: bool,
+    /// A stop delay has begun, and neither its time nor a second request has ended it.
+    delaying: bool,
     asked_while_alive: u32,
     asked_after: u32,
     grace_armed: u32,
@@ -123,6 +125,7 @@ impl World {
             command_asked: false,
             held: false,
             delay_over: false,
+            delaying: false,
             asked_while_alive: 0,
             asked_after: 0,
             grace_armed: 0,
@@ -159,6 +162,7 @@ impl World {
     /// Holds the actions of one event against the invariants.
     fn observe(&mut self, event: Event, actions: &[Action]) {
         self.note(event);
+        self.check_delay(event, actions);
         self.check_forwards(event, actions);
         let handed_on = matches!(event, Event::CommandHandedOn { .. }) && !self.stop_requested;
         assert_eq!(
@@ -226,6 +230,25 @@ impl World {
         }
     }
 
+    /// The leftovers of a command that has exited are not signaled during the delay, and
+    /// then they are: they may be the service.
+    fn check_delay(&mut self, event: Event, actions: &[Action]) {
+        let asks_rest = actions.contains(&Action::AskRest);
+        if self.delaying {
+            if event == Event::Mark(Mark::DelayOver) || asks_again(event) {
+                self.delaying = false;
+                let spared = self.rules.leftovers == Leftovers::Leave;
+                assert!(
+                    asks_rest || self.command_alive || spared,
+                    "the delay is over and the leftovers were not signaled"
+                );
+            } else {
+                assert!(!asks_rest, "signaled during the delay");
+            }
+        }
+        self.delaying |= actions.contains(&Action::SayDelayed);
+    }
+
     /// Each signal leads to at most one forward, and none is lost. A stop request
     /// may be held for a while, and another lets it go.
     fn check_forwards(&mut self, event: Event, actions: &[Action]) {
@@ -244,7 +267,7 @@ impl World {
             return;
         }
         // Here all stop requests are of one kind, and so the two become one.
-        let asks_again = matches!(event, Event::Signal(received, origin) if received.signal == Signal::TERM && origin.may_ask_to_stop());
+        let asks_again = asks_again(event);
         if self.held && !self.command_asked && (asks_again || event == Event::Mark(Mark::DelayOver))
         {
             if self.command_alive {
@@ -444,6 +467,11 @@ impl World {
     }
 }
 
+/// Whether an event is a stop request, of which there is one kind here.
+fn asks_again(event: Event) -> bool {
+    matches!(event, Event::Signal(received, origin) if received.signal == Signal::TERM && origin.may_ask_to_stop())
+}
+
 /// How many sequences of at most so many events there are from a state.
 type Counted = HashMap<(Lifecycle, World, usize), u64>;
 
@@ -499,7 +527,7 @@ fn all_rules() -> Vec<Rules> {
         }
     }
     for grace in [Grace::For(GRACE), Grace::Infinite] {
-        for leftovers in [Leftovers::Auto, Leftovers::Leave] {
+        for leftovers in [Leftovers::Auto, Leftovers::Wait, Leftovers::Leave] {
             let rules = rules(grace, leftovers, false, true);
             all.push(Rules {
                 delay: DELAY,
