@@ -433,14 +433,16 @@ impl Lifecycle {
                 Vec::new()
             }
             (Phase::Running, Leftovers::Auto | Leftovers::Stop) => self.start_sweeping(),
-            // What a launcher has started serves on until the delay is over.
-            (Phase::Delaying, _) => Vec::new(),
             (Phase::Stopping, _) => {
                 // The deadline that the stop request set stays.
                 self.phase = Phase::Sweeping;
                 vec![Action::AskRest]
             }
-            (Phase::Lingering | Phase::Sweeping | Phase::Killing | Phase::Done, _) => Vec::new(),
+            // Delaying: what a launcher has started serves on until the delay is over.
+            (
+                Phase::Delaying | Phase::Lingering | Phase::Sweeping | Phase::Killing | Phase::Done,
+                _,
+            ) => Vec::new(),
         }
     }
 

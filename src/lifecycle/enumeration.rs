@@ -246,7 +246,11 @@ impl World {
                 assert!(!asks_rest, "signaled during the delay");
             }
         }
-        self.delaying |= actions.contains(&Action::SayDelayed);
+        let delayed = actions.contains(&Action::SayDelayed);
+        let requested = actions.iter().any(|a| matches!(a, Action::SayStopping(_)));
+        let can_wait = !self.rules.delay.is_zero() && !self.command_alive;
+        assert!(delayed || !(requested && can_wait), "not delayed");
+        self.delaying |= delayed;
     }
 
     /// Each signal leads to at most one forward, and none is lost. A stop request
