@@ -112,7 +112,7 @@ pub(crate) enum Mark {
 pub(crate) enum Event {
     /// A signal came in; any but SIGCHLD.
     Signal(Received, Origin),
-    /// The command was reaped.
+    /// The command was reaped, or what was to execute it and could not.
     CommandEnded(Ending),
     /// The command was reaped, and it had named a process that is a child of
     /// ours now as the main one.

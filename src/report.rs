@@ -439,6 +439,8 @@ impl Form {
         });
         let ended = account.ended.map(|(ending, after)| {
             let (code, signal, core_dumped) = match ending {
+                // The report's `error` says so.
+                Ending::NotExecuted(_) => (None, None, false),
                 Ending::Exited(code) => (Some(code), None, false),
                 Ending::Killed(signal, core) => (None, Some(signal.to_string()), core),
             };

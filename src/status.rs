@@ -13,6 +13,9 @@ pub(crate) const NOT_FOUND: u8 = 127;
 /// How a process ended (wait(2)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Ending {
+    /// The command was never executed; why is told by one of [`NOT_EXECUTABLE`] and
+    /// [`NOT_FOUND`].
+    NotExecuted(u8),
     /// It called exit(3) with this code.
     Exited(u8),
     /// A signal killed it; `true` where it left a core dump.
@@ -23,7 +26,7 @@ impl Ending {
     /// The code as a shell would show it: 128+N for death by signal N.
     pub(crate) fn code(self) -> u8 {
         match self {
-            Self::Exited(code) => code,
+            Self::NotExecuted(code) | Self::Exited(code) => code,
             // A signal number is at most 64, so that the sum fits.
             Self::Killed(signal, _) => u8::try_from(128 + signal.number()).unwrap_or(u8::MAX),
         }
@@ -33,6 +36,7 @@ impl Ending {
 impl std::fmt::Display for Ending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::NotExecuted(_) => f.write_str("was not executed"),
             Self::Exited(code) => write!(f, "exited with status {code}"),
             Self::Killed(signal, false) => write!(f, "killed by {signal}"),
             Self::Killed(signal, true) => write!(f, "killed by {signal} (core dumped)"),
@@ -73,10 +77,10 @@ impl StatusRules {
     /// The last act that follows from how the command ended.
     pub(crate) fn last_act(&self, ending: Ending) -> LastAct {
         let code = ending.code();
-        if self.remap.contains(&code) {
-            return LastAct::Exit(0);
-        }
         match ending {
+            // Not a status of the command's, so that no rule about that applies.
+            Ending::NotExecuted(_) => LastAct::Exit(code),
+            _ if self.remap.contains(&code) => LastAct::Exit(0),
             Ending::Killed(signal, _) if self.reraise => LastAct::Die(signal),
             _ => LastAct::Exit(code),
         }
@@ -114,6 +118,14 @@ mod tests {
             rules(&[], true).last_act(Ending::Exited(143)),
             LastAct::Exit(143)
         );
+    }
+
+    #[test]
+    fn a_command_that_was_not_executed_is_never_remapped() {
+        for code in [NOT_EXECUTABLE, NOT_FOUND] {
+            let ending = Ending::NotExecuted(code);
+            assert_eq!(rules(&[code], true).last_act(ending), LastAct::Exit(code));
+        }
     }
 
     #[test]

@@ -422,8 +422,8 @@ impl Supervisor<'_> {
             };
             error!("{}{hint}", failure.text);
             self.account.error = Some(failure.text);
-            self.terminal.give_back(pid, false);
-            return Err(LastAct::Exit(failure.status));
+            // Others may be there all the same: `sh -c "a & exec supervise b"`.
+            return self.feed(Event::CommandEnded(Ending::NotExecuted(failure.status)));
         }
         info!("command (pid {pid}) {ending}");
         if !self.account.killing && matches!(ending, Ending::Killed(Signal::KILL, _)) {

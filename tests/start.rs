@@ -374,6 +374,54 @@ fn a_command_that_cannot_be_executed_is_explained() {
     }
 }
 
+/// Becomes what follows once a child of it is ready, which on SIGTERM waits for the file
+/// `$0/go` and then says "saved".
+const WORKER: &str =
+    "sh -c 'trap \"until [ -e $0/go ]; do sleep 0.01; done; echo saved; exit 0\" TERM
+        touch $0/ready; while :; do sleep 0.01; done' $0 &
+    until [ -e $0/ready ]; do sleep 0.01; done; exec \"$@\"";
+
+#[test]
+fn when_the_command_cannot_be_executed_leftovers_are_stopped_first() {
+    let cases = homes().into_iter().flat_map(|home| {
+        let options = if home.is_pid1() {
+            ""
+        } else {
+            "--leftovers stop"
+        };
+        [("nonexistent", 127), ("/dev/null", 126)].map(|case| (home, options, case))
+    });
+    for (home, options, (command, status)) in cases {
+        let folder = Folder::new();
+        let mut run = start(home)
+            .through(&["sh", "-c", WORKER, folder.path().to_str().unwrap()])
+            .options(&format!("-t 60s -e {status} {options}"))
+            .run(&[command]);
+        // At once, while others are still waited for.
+        run.wait_for_error("cannot run");
+        folder.write("go", "", 0o644);
+        assert_eq!(run.line(), "saved", "{home:?} {command}: {}", run.errors());
+        assert_eq!(run.wait(), Ended::code(status), "{home:?} {command}");
+    }
+}
+
+#[test]
+fn when_the_command_cannot_be_executed_auto_leaves_others_alone_but_as_pid_1() {
+    let folder = Folder::new();
+    let mut run = start(Home::Plain)
+        .through(&["sh", "-c", WORKER, folder.path().to_str().unwrap()])
+        .options("-v")
+        .run(&["nonexistent"]);
+    assert_eq!(run.wait(), Ended::code(127), "{}", run.errors());
+    let left = run.errors();
+    let pid = left.lines().find_map(|line| {
+        let (before, _) = line.split_once(" (sh) ")?;
+        before.rsplit_once(' ')?.1.parse().ok()
+    });
+    let leftover = Leftover(pid.unwrap_or_else(|| panic!("nothing is left: {left}")));
+    assert!(is_alive(leftover.0), "{left}");
+}
+
 #[test]
 fn a_command_on_a_noexec_file_system_is_explained() {
     if !is_root() {

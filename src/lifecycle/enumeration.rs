@@ -17,8 +17,12 @@ const DEPTH: usize = 11;
 
 const GRACE: Duration = Duration::from_secs(8);
 
-/// Ordinary endings, told apart from the one that `KillOver` makes up.
-const ENDINGS: [Ending; 2] = [Ending::Exited(3), Ending::Killed(Signal::TERM, false)];
+/// Endings, told apart from the one that `KillOver` makes up.
+const ENDINGS: [Ending; 3] = [
+    Ending::Exited(3),
+    Ending::Killed(Signal::TERM, false),
+    Ending::NotExecuted(127),
+];
 
 /// The pid of a process that takes the command's place.
 const SUCCESSOR: i32 = 77;
