@@ -35,6 +35,129 @@ fn a_full_pipe_that_nobody_reads_holds_nothing_up() {
     }
 }
 
+/// Sends `supervise` signals that it logs, and it forwards them all the same.
+#[track_caller]
+fn assert_not_held_up(run: &mut Run, supervise: i32, what: &str) {
+    for _ in 0..50 {
+        send(supervise, libc::SIGUSR1);
+        assert!(run.line().starts_with("10 "), "{what}");
+    }
+    send(supervise, 64);
+    assert!(run.line().starts_with("64 "), "{what}");
+    assert_eq!(run.wait(), Ended::code(0), "{what}");
+}
+
+#[test]
+fn a_full_pipe_holds_nothing_up_where_the_kernel_ignores_rwf_nowait() {
+    if !cfg!(target_arch = "x86_64") {
+        skipped("the fixture changes system calls of x86-64 only");
+        return;
+    }
+    let fixture = fixture();
+    let mut run = start(Home::Plain)
+        .through(&[&fixture, "flag-ignored", &fixture, "tail-of-pipe", "4096"])
+        .options("-vvv")
+        .fixture(&["print-signals", "64"]);
+    run.ready();
+    // The child of the run is its tracer.
+    let supervise = run.command();
+    assert_not_held_up(&mut run, supervise, "flag ignored");
+}
+
+#[test]
+fn a_full_pipe_that_cannot_be_opened_anew_holds_nothing_up() {
+    if !is_root() {
+        skipped("hiding /proc and becoming another user need root");
+        return;
+    }
+    let fixture = fixture();
+    let hide = "mount -t tmpfs none /proc && exec \"$@\"";
+    let hidden = ["unshare", "--mount", "sh", "-c", hide, "sh"];
+    let user = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    ];
+    for wrapper in [&hidden[..], &user] {
+        let mut run = start(Home::Plain)
+            .through(&[&fixture, "tail-of-pipe", "4096"])
+            .through(wrapper)
+            .options("-vvv")
+            .fixture(&["print-signals", "64"]);
+        run.ready();
+        let supervise = run.pid;
+        assert_not_held_up(&mut run, supervise, wrapper[0]);
+    }
+}
+
+/// Starts the fixture under `supervise` with this stderr.
+fn with_stderr(stderr: impl Into<Stdio>) -> (std::process::Child, impl FnMut() -> String) {
+    let mut child = Command::new(SUPERVISE)
+        .args(["-vv", "--", &fixture(), "print-signals", "64"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(stderr)
+        .spawn()
+        .unwrap();
+    let stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut lines = std::io::BufRead::lines(stdout);
+    (child, move || lines.next().unwrap().unwrap())
+}
+
+#[test]
+fn a_full_socket_holds_nothing_up() {
+    let (_reader, mut stderr) = std::os::unix::net::UnixStream::pair().unwrap();
+    stderr.set_nonblocking(true).unwrap();
+    while std::io::Write::write(&mut stderr, &[b'x'; 100]).is_ok() {}
+    stderr.set_nonblocking(false).unwrap();
+    let (mut child, mut line) = with_stderr(std::os::fd::OwnedFd::from(stderr));
+    let pid = i32::try_from(child.id()).unwrap();
+    assert!(line().starts_with("ready "));
+    for _ in 0..10 {
+        send(pid, libc::SIGUSR1);
+        assert!(line().starts_with("10 "));
+    }
+    send(pid, 64);
+    assert!(line().starts_with("64 "));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_fifo_without_a_reader_loses_lines_until_there_is_one() {
+    let folder = Folder::new();
+    let path = folder.file("fifo");
+    nix::unistd::mkfifo(
+        path.as_str(),
+        nix::sys::stat::Mode::from_bits_truncate(0o600),
+    )
+    .unwrap();
+    let reader = || {
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut options = std::fs::OpenOptions::new();
+        let options = options.read(true).custom_flags(libc::O_NONBLOCK);
+        options.open(&path).unwrap()
+    };
+    let first = reader();
+    let writer = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let (mut child, mut line) = with_stderr(writer);
+    let pid = i32::try_from(child.id()).unwrap();
+    assert!(line().starts_with("ready "));
+    drop(first);
+    for _ in 0..5 {
+        send(pid, libc::SIGUSR1);
+        // And no SIGPIPE of its own.
+        assert!(line().starts_with("10 "));
+    }
+    let mut second = reader();
+    send(pid, 64);
+    assert!(line().starts_with("64 "));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let mut log = String::new();
+    second.read_to_string(&mut log).unwrap();
+    assert!(log.contains("log lines lost"), "{log}");
+}
+
 #[test]
 fn lines_that_were_lost_are_counted_when_there_is_room_again() {
     // A pipe of our own: full, then read.

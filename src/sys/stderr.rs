@@ -4,7 +4,7 @@
 //! shell, so that its flags are not ours to change: `O_NONBLOCK` set here
 //! would make their writes fail.
 
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -22,21 +22,51 @@ use super::descriptors::{above_stdio, stderr};
 /// EAGAIN: nothing can be written now; whatever else write(2) says.
 pub(crate) fn write_now(bytes: &[u8]) -> nix::Result<usize> {
     let kind = SFlag::from_bits_truncate(fstat(stderr())?.st_mode) & SFlag::S_IFMT;
-    if kind == SFlag::S_IFREG || kind == SFlag::S_IFBLK {
+    match kind {
         // A disk does not wait for a reader.
-        return nix::unistd::write(stderr(), bytes);
-    }
-    match write_no_wait(bytes) {
-        // Terminals and other devices; old kernels; system call filters.
-        Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EPERM | Errno::EINVAL) => {
-            write_by_kind(bytes, kind)
-        }
-        result => result,
+        SFlag::S_IFREG | SFlag::S_IFBLK => nix::unistd::write(stderr(), bytes),
+        SFlag::S_IFSOCK => send(2, bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
+        SFlag::S_IFIFO => match open_anew() {
+            Ok(own) => nix::unistd::write(own, bytes),
+            // A FIFO that has lost its reader, and may get another.
+            Err(Errno::ENXIO) => Err(Errno::EPIPE),
+            Err(_) => write_to_shared(bytes),
+        },
+        // Other devices can do anything when they are opened again.
+        _ if isatty(stderr()).unwrap_or(false) => match open_anew() {
+            Ok(own) => nix::unistd::write(own, bytes),
+            Err(_) => write_to_shared(bytes),
+        },
+        _ => write_to_shared(bytes),
     }
 }
 
-/// `pwritev2(2)` with `RWF_NOWAIT`, which serves pipes and sockets whatever
-/// their flags.
+/// What stderr is, with a description of our own that does not block. Made for each
+/// line: kept, it would take a descriptor, and lines are few.
+fn open_anew() -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let own = open("/proc/self/fd/2", flags, Mode::empty())?;
+    above_stdio(own).ok_or(Errno::EMFILE)
+}
+
+/// Writes to the description that is shared: it cannot be opened anew (the pipe of
+/// another user, no /proc, no descriptor left).
+fn write_to_shared(bytes: &[u8]) -> nix::Result<usize> {
+    match write_no_wait(bytes) {
+        // Terminals and other devices; old kernels; system call filters.
+        Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EPERM | Errno::EINVAL) => {}
+        result => return result,
+    }
+    // The best that is left: another writer may fill it in between.
+    let mut fds = [PollFd::new(stderr(), PollFlags::POLLOUT)];
+    if poll(&mut fds, PollTimeout::ZERO)? == 0 {
+        return Err(Errno::EAGAIN);
+    }
+    nix::unistd::write(stderr(), bytes)
+}
+
+/// `pwritev2(2)` with `RWF_NOWAIT`, which serves pipes whatever their flags. Not the
+/// first choice: gVisor accepts the flag and waits all the same.
 fn write_no_wait(bytes: &[u8]) -> nix::Result<usize> {
     let vector = libc::iovec {
         iov_base: bytes.as_ptr().cast_mut().cast(),
@@ -57,28 +87,4 @@ fn write_no_wait(bytes: &[u8]) -> nix::Result<usize> {
         )
     })?;
     Ok(usize::try_from(written).unwrap_or_default())
-}
-
-fn write_by_kind(bytes: &[u8], kind: SFlag) -> nix::Result<usize> {
-    let stderr = stderr();
-    if kind == SFlag::S_IFSOCK {
-        return send(2, bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
-    }
-    if isatty(stderr).unwrap_or(false)
-        && let Some(own) = open(
-            "/proc/self/fd/2",
-            OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        )
-        .ok()
-        .and_then(above_stdio)
-    {
-        return nix::unistd::write(own, bytes);
-    }
-    // The best that is left: another writer may fill it in between.
-    let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-    if poll(&mut fds, PollTimeout::ZERO)? == 0 {
-        return Err(Errno::EAGAIN);
-    }
-    nix::unistd::write(stderr, bytes)
 }
