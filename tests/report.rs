@@ -727,10 +727,30 @@ fn what_others_have_written_to_the_file_is_replaced() {
     let reported = Reported::new();
     let file = reported.folder.file("report");
     // A longer report of another one, below.
-    let script = format!("{SUPERVISE} -- sh -c 'exit 3' $(seq 300); exit 4");
+    let script = format!("{SUPERVISE} --report {file} -- sh -c 'exit 3' $(seq 300); exit 4");
     let mut run = start(Home::Plain)
         .variable("SUPERVISE_REPORT", &file)
         .run(&["sh", "-c", &script]);
     assert_eq!(run.wait(), Ended::code(4));
     assert_has(&reported.read(), &[("/exit_status", json!(4))]);
+}
+
+/// One below would refuse a report that its user cannot write, rehearse, and wait again.
+#[test]
+fn what_is_about_one_run_is_not_in_the_commands_environment() {
+    for home in homes() {
+        let reported = Reported::new();
+        let mut run = start(home)
+            .variable("SUPERVISE_REPORT", &reported.folder.file("report"))
+            .variable("SUPERVISE_REPORT_LIMIT", "2048")
+            .variable("SUPERVISE_REHEARSE", "100")
+            .variable("SUPERVISE_STOP_DELAY", "3")
+            .variable("SUPERVISE_GRACE", "7")
+            .shell("env | grep ^SUPERVISE_ | sort");
+        assert_eq!(run.line(), "SUPERVISE_GRACE=7", "{home:?}");
+        assert_eq!(run.line(), "SUPERVISE_REPORT_LIMIT=2048", "{home:?}");
+        assert_eq!(run.next_line(), None, "{home:?}");
+        run.wait();
+        assert_has(&reported.read(), &[("/stop_delay_seconds", json!(3.0))]);
+    }
 }

@@ -31,6 +31,14 @@ pub(crate) struct Setup<'a> {
     pub(crate) notify_socket: Option<&'a OsStr>,
 }
 
+/// Variables that are about one run of `supervise`: one below would write its report to
+/// the same file, rehearse as well, and wait for a second time.
+const OF_THIS_RUN: [&str; 3] = [
+    "SUPERVISE_REPORT",
+    "SUPERVISE_REHEARSE",
+    "SUPERVISE_STOP_DELAY",
+];
+
 /// A command that was started.
 #[derive(Debug)]
 pub(crate) struct Child {
@@ -108,6 +116,7 @@ fn run(arguments: &[CString], setup: Setup<'_>, note: &Note) {
             set(notify::MAIN_VARIABLE, OsStr::new(&own_pid));
         }
     }
+    OF_THIS_RUN.into_iter().for_each(unset);
     signals::give_back(&setup.inherited);
     let error = exec::exec(arguments);
     signals::block_all();
@@ -125,8 +134,7 @@ fn name_to_itself(parent: i32) {
             set(variable, OsStr::new(&process::own_pid().to_string()));
             if variable == "LISTEN_PID" {
                 // The same in another form, which readers may do without.
-                // SAFETY: as in `set`.
-                unsafe { std::env::remove_var("LISTEN_PIDFDID") };
+                unset("LISTEN_PIDFDID");
             }
         }
     }
@@ -136,6 +144,11 @@ fn set(variable: &str, value: &OsStr) {
     // SAFETY: the child has one thread, so that nobody reads the environment
     // meanwhile.
     unsafe { std::env::set_var(variable, value) };
+}
+
+fn unset(variable: &str) {
+    // SAFETY: as in `set`.
+    unsafe { std::env::remove_var(variable) };
 }
 
 /// A page that parent and child share. The child writes why it could not
