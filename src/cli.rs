@@ -4,7 +4,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValuesRef;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
@@ -195,8 +195,8 @@ fn logging_options() -> [Arg; 4] {
              process",
             ),
         switch("quiet").short('q').help(
-            "Say nothing but what makes supervise fail, and the verdict of a\n\
-                 rehearsal",
+            "Log errors only, and the result of a rehearsal; not the warning before\n\
+             SIGKILL either",
         ),
         switch("warn-on-reap")
             .short('w')
@@ -240,6 +240,78 @@ pub(crate) fn read(
     Ok(Invocation::Run(Box::new(settings)))
 }
 
+/// The variables that are read, without [`PREFIX`].
+const VARIABLES: [&str; 16] = [
+    "GRACE",
+    "STOP_DELAY",
+    "STOP_ON",
+    "LEFTOVERS",
+    "PROCESS_GROUP",
+    "REWRITE",
+    "PARENT_DEATH_SIGNAL",
+    "REMAP_EXIT",
+    "NO_RERAISE",
+    "NO_NOTIFY_RELAY",
+    "REPORT",
+    "REPORT_LIMIT",
+    "REHEARSE",
+    "LOG_FORMAT",
+    "WARN_ON_REAP",
+    "LOG",
+];
+
+/// Warns of each variable that is not read: it may be a typing error, and then a stop
+/// would go by the default.
+fn unknown_variables(environment: &[(OsString, OsString)]) -> Vec<String> {
+    let names = environment.iter().filter_map(|(name, _)| {
+        let name = name.to_string_lossy();
+        let rest = name.strip_prefix(PREFIX)?.to_owned();
+        // Kubernetes sets these for a service of the name supervise.
+        let of_kubernetes = rest.starts_with("SERVICE_") || rest.starts_with("PORT");
+        (!of_kubernetes && !VARIABLES.contains(&rest.as_str())).then_some(rest)
+    });
+    names
+        .map(|name| {
+            let advice = advice(&name, VARIABLES.into_iter(), PREFIX);
+            format!("unknown variable {PREFIX}{name}; {advice}")
+        })
+        .collect()
+}
+
+/// What may have been meant by a name that is not known.
+fn advice<'a>(name: &str, known: impl Iterator<Item = &'a str>, prefix: &str) -> String {
+    // One that goes on where a known one ends (GRACE_PERIOD) is near to it.
+    let near = |known: &&str| {
+        let distance = distance(name, known);
+        let longest = name.len().max(known.len());
+        name.starts_with(*known) || known.starts_with(name) || distance * 2 < longest
+    };
+    match known.filter(near).min_by_key(|known| distance(name, known)) {
+        Some(known) => format!("did you mean {prefix}{known}?"),
+        None => "see supervise --help".to_owned(),
+    }
+}
+
+/// How many characters have to be put in, left out or replaced to make one of the other.
+fn distance(from: &str, to: &str) -> usize {
+    // Of the part of `from` that was looked at, to each part of `to`.
+    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
+    for (before, a) in from.chars().enumerate() {
+        let mut left = before + 1;
+        let mut above_left = before;
+        for (above, b) in row.iter_mut().skip(1).zip(to.chars()) {
+            let replaced = above_left + usize::from(a != b);
+            above_left = *above;
+            left = replaced.min(left + 1).min(*above + 1);
+            *above = left;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = before + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
 /// Apart, since the parser's part of the stack would be everybody's.
 #[cold]
 #[inline(never)]
@@ -260,12 +332,52 @@ fn with_options(
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp => Ok(Invocation::Print(error.to_string())),
             ErrorKind::DisplayVersion => Ok(Invocation::Print(version(arguments))),
-            ErrorKind::MissingRequiredArgument => {
-                Err("no command; usage: supervise [OPTIONS] [--] COMMAND [ARG...]".to_owned())
-            }
+            ErrorKind::MissingRequiredArgument => Err(no_command(arguments)),
+            ErrorKind::UnknownArgument => Err(unknown_option(&error)),
             _ => Err(one_line(&error.to_string())),
         },
     }
+}
+
+/// Why there is no command: it may have been taken for the value of an option.
+fn no_command(arguments: &[OsString]) -> String {
+    let taken = match arguments {
+        [.., option, value] => {
+            let options = command_line();
+            let takes_value = |arg: &&Arg| {
+                let long = arg.get_long().map(|long| format!("--{long}"));
+                let short = arg.get_short().map(|short| format!("-{short}"));
+                let is_it = [long, short].into_iter().flatten().any(|it| *option == *it);
+                is_it && matches!(arg.get_action(), ArgAction::Append)
+            };
+            options.get_arguments().find(takes_value).map(|_| {
+                let (option, value) = (option.to_string_lossy(), value.to_string_lossy());
+                format!(": '{value}' was taken as the value of {option}")
+            })
+        }
+        _ => None,
+    };
+    format!(
+        "no command{}; usage: supervise [OPTIONS] [--] COMMAND [ARG...]",
+        taken.unwrap_or_default()
+    )
+}
+
+/// An option that does not exist, and what may have been meant.
+fn unknown_option(error: &clap::Error) -> String {
+    let name = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(name)) => name.as_str(),
+        _ => return one_line(&error.to_string()),
+    };
+    let advice = match name.strip_prefix("--") {
+        Some(name) => {
+            let options = command_line();
+            let known = options.get_arguments().filter_map(Arg::get_long);
+            advice(name, known, "--")
+        }
+        None => "see supervise --help".to_owned(),
+    };
+    format!("unknown option '{name}'; {advice}")
 }
 
 /// The command, where no option stands before it. That is how most containers
@@ -422,28 +534,37 @@ impl Reader<'_> {
             remap,
             reraise: !self.switch("no-reraise")?,
             notify_relay,
-            report: self.report(),
+            report: self.report()?,
             report_limit,
             rehearse,
             log_format,
             log: self.log()?,
             warn_on_reap: self.switch("warn-on-reap")?,
+            warnings: unknown_variables(self.environment),
             hint,
         })
     }
 
     /// A path may be any bytes.
-    fn report(&self) -> Option<PathBuf> {
-        self.values("report")
-            .and_then(|mut values| values.next_back())
-            .or(self.set("report").filter(|path| !path.is_empty()))
-            .map(PathBuf::from)
+    fn report(&self) -> Result<Option<PathBuf>, String> {
+        if let Some(path) = self.values("report").and_then(Iterator::last) {
+            if path.as_bytes().starts_with(b"-") {
+                let path = path.to_string_lossy();
+                return Err(format!(
+                    "--report: a file name is missing before '{path}'; for a file of that name \
+                     use ./{path}"
+                ));
+            }
+            return Ok(Some(PathBuf::from(path)));
+        }
+        let set = self.set("report").filter(|path| !path.is_empty());
+        Ok(set.map(PathBuf::from))
     }
 
     fn forward_to(&self) -> Result<ForwardTo, String> {
         let alone = self.typed("single-child");
         if alone && self.typed("process-group") {
-            return Err("--single-child and --process-group contradict each other".to_owned());
+            return Err("--single-child and --process-group cannot be used together".to_owned());
         }
         let group = !alone && self.switch("process-group")?;
         Ok(if group {
@@ -459,7 +580,7 @@ impl Reader<'_> {
             .map_or(0, |matches| matches.get_count("verbose"));
         if self.typed("quiet") {
             if verbose > 0 {
-                return Err("--quiet and --verbose contradict each other".to_owned());
+                return Err("--quiet and --verbose cannot be used together".to_owned());
             }
             return Ok("error".to_owned());
         }
@@ -482,7 +603,7 @@ impl Reader<'_> {
     fn hint(&self, command: &[CString]) -> Option<String> {
         let name = command.first()?.to_str().ok()?;
         (self.typed("subreaper") && Signal::parse(name).is_some()).then(|| {
-            format!("-s takes no signal, as in tini; if {name} is to be a stop request, say --stop-on {name}")
+            format!("-s takes no value; to make {name} a stop request, use --stop-on {name}")
         })
     }
 
@@ -548,7 +669,12 @@ impl Reader<'_> {
     fn given(&self, id: &str) -> Result<Vec<Given>, String> {
         match self.values(id) {
             Some(values) => values
-                .map(|value| Given::new(format!("--{id}"), value))
+                .map(|value| {
+                    if value == "--" {
+                        return Err(format!("--{id}: a value is missing before '--'"));
+                    }
+                    Given::new(format!("--{id}"), value)
+                })
                 .collect(),
             None => Ok(self.variable(id)?.into_iter().collect()),
         }
@@ -768,6 +894,62 @@ mod tests {
     }
 
     #[test]
+    fn every_variable_in_the_help_is_known_and_no_other() {
+        let help = command_line().render_help().to_string();
+        let words = help.split(|c: char| !(c.is_ascii_uppercase() || c == '_'));
+        let mut named: Vec<&str> = words.filter_map(|word| word.strip_prefix(PREFIX)).collect();
+        let mut known = VARIABLES.to_vec();
+        known.sort_unstable();
+        named.sort_unstable();
+        named.dedup();
+        assert_eq!(known, named);
+    }
+
+    #[test]
+    fn an_unknown_variable_is_warned_of_with_the_nearest_one() {
+        let warnings = |name: &str| settings_with("cmd", &[(name, "8")]).warnings;
+        for (name, nearest) in [
+            ("SUPERVISE_GRACE_PERIOD", "SUPERVISE_GRACE?"),
+            ("SUPERVISE_GRAZE", "SUPERVISE_GRACE?"),
+            ("SUPERVISE_LEFTOVER", "SUPERVISE_LEFTOVERS?"),
+            ("SUPERVISE_STOPDELAY", "SUPERVISE_STOP_DELAY?"),
+            ("SUPERVISE_REPORTS", "SUPERVISE_REPORT?"),
+        ] {
+            let expected = format!("unknown variable {name}; did you mean {nearest}");
+            assert_eq!(warnings(name), [expected]);
+        }
+        let expected = "unknown variable SUPERVISE_QQQQ; see supervise --help";
+        assert_eq!(warnings("SUPERVISE_QQQQ"), [expected]);
+        for name in [
+            "SUPERVISE_GRACE",
+            "SUPERVISE_SERVICE_HOST",
+            "SUPERVISE_SERVICE_PORT_HTTP",
+            "SUPERVISE_PORT",
+            "SUPERVISE_PORT_80_TCP_ADDR",
+        ] {
+            assert_eq!(warnings(name), Vec::<String>::new(), "{name}");
+        }
+    }
+
+    #[test]
+    fn distances_are_counted() {
+        for (from, to, expected) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("grace", "grace", 0),
+            ("graze", "grace", 1),
+            ("gracce", "grace", 1),
+            ("grac", "grace", 1),
+            ("kitten", "sitting", 3),
+            ("abc", "xyz", 3),
+        ] {
+            assert_eq!(distance(from, to), expected, "{from} {to}");
+            assert_eq!(distance(to, from), expected, "{to} {from}");
+        }
+    }
+
+    #[test]
     fn an_empty_variable_counts_as_unset() {
         let environment = [
             ("SUPERVISE_GRACE", ""),
@@ -791,7 +973,7 @@ mod tests {
             ),
             (
                 "-t infinity --stop-delay x cmd",
-                "--stop-delay: 'x' is no duration",
+                "--stop-delay: 'x' is not a duration",
             ),
             ("--stop-on NOPE cmd", "--stop-on: 'NOPE'"),
             ("--stop-on KILL cmd", "--stop-on: SIGKILL"),
@@ -799,14 +981,36 @@ mod tests {
             ("-r TERM cmd", "--rewrite: 'TERM'"),
             ("-r TERM:INT -r TERM:QUIT cmd", "SIGTERM"),
             ("--leftovers keep cmd", "--leftovers: 'keep'"),
-            ("-g -c cmd", "contradict"),
-            ("-q -v cmd", "contradict"),
+            ("-g -c cmd", "cannot be used together"),
+            ("-q -v cmd", "cannot be used together"),
             ("-e 256 cmd", "--remap-exit: '256'"),
             ("--report-limit 1023 cmd", "--report-limit: '1023'"),
             ("-p NOPE cmd", "--parent-death-signal: 'NOPE'"),
             ("--nonsense cmd", "--nonsense"),
             ("-Z cmd", "-Z"),
             ("-t", "--grace"),
+            ("--graze 5 cmd", "'--graze'; did you mean --grace?"),
+            ("--graze=5 cmd", "'--graze'; did you mean --grace?"),
+            ("--stop_on=5 cmd", "'--stop_on'; did you mean --stop-on?"),
+            ("--xyz cmd", "'--xyz'; see supervise --help"),
+            ("-Z cmd", "'-Z'; see supervise --help"),
+            (
+                "--rehearse ./server",
+                "'./server' was taken as the value of --rehearse",
+            ),
+            ("-t sleep", "'sleep' was taken as the value of -t"),
+            ("-v", "no command; usage"),
+            ("-v -v", "no command; usage"),
+            (
+                "--rehearse ./server x",
+                "--rehearse: './server' was taken for the duration",
+            ),
+            (
+                "--report -- cmd",
+                "--report: a file name is missing before '--'",
+            ),
+            ("--report -v cmd", "use ./-v"),
+            ("-e -- cmd", "--remap-exit: a value is missing before '--'"),
         ] {
             let why = refused(words, &[]);
             assert!(why.contains(expected), "{words}: {why}");

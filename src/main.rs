@@ -32,6 +32,7 @@ use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 
 use cli::Invocation;
+use nix::errno::Errno;
 use status::LastAct;
 use sys::signals::Inherited;
 
@@ -77,6 +78,9 @@ fn run(arguments: &[OsString], inherited: Inherited) -> LastAct {
     };
     let filter = env_filter::Builder::new().parse(&settings.log).build();
     logging::start(filter, settings.log_format);
+    for warning in &settings.warnings {
+        log::warn!("{warning}");
+    }
     let last_act = supervisor::run(&settings, inherited);
     logging::finish();
     last_act
@@ -84,15 +88,17 @@ fn run(arguments: &[OsString], inherited: Inherited) -> LastAct {
 
 /// Prints what was asked for instead of a run.
 fn print(text: &str) -> LastAct {
-    use std::io::Write;
-    match std::io::stdout()
-        .write_all(text.as_bytes())
-        .and_then(|()| std::io::stdout().flush())
-    {
-        Ok(()) => LastAct::Exit(0),
-        Err(error) => {
-            logging::write(&format!("cannot write to stdout: {error}"));
-            LastAct::Exit(status::FAILED)
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        // Not by the library, which takes a closed stdout for one that was written to.
+        match nix::unistd::write(std::io::stdout(), rest) {
+            Ok(length) => rest = rest.get(length..).unwrap_or_default(),
+            Err(Errno::EINTR) => {}
+            Err(errno) => {
+                logging::write(&format!("cannot write to stdout: {}", errno.desc()));
+                return LastAct::Exit(status::FAILED);
+            }
         }
     }
+    LastAct::Exit(0)
 }

@@ -45,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) log: String,
     /// Whether each reaped orphan is worth a warning.
     pub(crate) warn_on_reap: bool,
+    /// What looks wrong and is no reason to refuse.
+    pub(crate) warnings: Vec<String>,
     /// A word to add when the command is not found.
     pub(crate) hint: Option<String>,
 }
@@ -108,7 +110,7 @@ fn parse_duration(text: &str, or: &str) -> Result<Duration, String> {
         words.find(|word| word.starts_with(['M', 'w', 'y']) || word.starts_with("mon"))
     {
         return Err(format!(
-            "'{text}': '{unit}' is no unit here; say ms, s, m for minutes, h or d{or}"
+            "'{text}': unknown unit '{unit}'; use ms, s, m (minutes), h or d{or}"
         ));
     }
     let bare = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
@@ -119,9 +121,11 @@ fn parse_duration(text: &str, or: &str) -> Result<Duration, String> {
     };
     match duration {
         Ok(duration) if duration <= LONGEST_GRACE => Ok(duration),
-        Ok(_) => Err(format!("'{text}' is more than 68 years; say less{or}")),
+        Ok(_) => Err(format!(
+            "'{text}' exceeds the maximum of 68 years; use a shorter duration{or}"
+        )),
         Err(_) => Err(format!(
-            "'{text}' is no duration; say for example 10, 500ms, 1m30s{or}"
+            "'{text}' is not a duration; use for example 10, 500ms, 1m30s{or}"
         )),
     }
 }
@@ -130,8 +134,8 @@ fn parse_duration(text: &str, or: &str) -> Result<Duration, String> {
 fn parse_received(text: &str) -> Result<Signal, String> {
     let signal = parse_signal(text)?;
     match signal {
-        Signal::KILL | Signal::STOP => Err(format!("{signal} cannot be received by any process")),
-        Signal::CHLD => Err(format!("{signal} is how the end of children is heard of")),
+        Signal::KILL | Signal::STOP => Err(format!("{signal} cannot be caught")),
+        Signal::CHLD => Err(format!("{signal} is reserved for reaping children")),
         signal => Ok(signal),
     }
 }
@@ -139,7 +143,7 @@ fn parse_received(text: &str) -> Result<Signal, String> {
 /// Reads a signal: a name, a number, RTMIN+n.
 pub(crate) fn parse_signal(text: &str) -> Result<Signal, String> {
     Signal::parse(text).ok_or_else(|| {
-        format!("'{text}' is no signal; say for example TERM, SIGTERM, 15 or RTMIN+3")
+        format!("'{text}' is not a signal; use for example TERM, SIGTERM, 15 or RTMIN+3")
     })
 }
 
@@ -147,7 +151,7 @@ pub(crate) fn parse_signal(text: &str) -> Result<Signal, String> {
 pub(crate) fn parse_rewrite(text: &str) -> Result<(Signal, Option<Signal>), String> {
     let Some((from, to)) = text.split_once(':') else {
         return Err(format!(
-            "'{text}' is not FROM:TO; say for example TERM:QUIT or HUP:0"
+            "'{text}' is not FROM:TO; use for example TERM:QUIT or HUP:0"
         ));
     };
     let from = parse_received(from)?;
@@ -208,6 +212,12 @@ pub(crate) fn parse_rehearse(
 ) -> Result<Rehearse, String> {
     let after = match text {
         "ready" => None,
+        text if text.contains('/') || !text.contains(|c: char| c.is_ascii_digit()) => {
+            return Err(format!(
+                "'{text}' was taken for the duration; use for example 5s or ready before the \
+                 command"
+            ));
+        }
         text => Some(parse_duration(text, " or ready")?),
     };
     for (swallowed, _) in rewrite.iter().filter(|(_, to)| to.is_none()) {
@@ -220,7 +230,7 @@ pub(crate) fn parse_rehearse(
     };
     match signal {
         Some(signal) => Ok(Rehearse { after, signal }),
-        None => Err("no signal is a stop request; name one by --stop-on".to_owned()),
+        None => Err("no signal is a stop request; use --stop-on".to_owned()),
     }
 }
 
@@ -243,7 +253,7 @@ pub(crate) fn parse_log_format(text: &str) -> Result<LogFormat, String> {
     match text {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
-        _ => Err(format!("'{text}' is neither text nor json")),
+        _ => Err(format!("'{text}' is not a format; use text or json")),
     }
 }
 
@@ -254,7 +264,9 @@ pub(crate) fn parse_leftovers(text: &str) -> Result<Leftovers, String> {
         "stop" => Ok(Leftovers::Stop),
         "wait" => Ok(Leftovers::Wait),
         "leave" => Ok(Leftovers::Leave),
-        _ => Err(format!("'{text}' is none of auto, stop, wait, leave")),
+        _ => Err(format!(
+            "'{text}' is not a policy; use auto, stop, wait or leave"
+        )),
     }
 }
 
@@ -264,14 +276,14 @@ pub(crate) fn parse_code(text: &str) -> Result<u8, String> {
     match text.parse() {
         Ok(code) if text.bytes().all(|b| b.is_ascii_digit()) => Ok(code),
         _ => Err(format!(
-            "'{text}' is no exit code; say a number from 0 to 255"
+            "'{text}' is not an exit code; use a number from 0 to 255"
         )),
     }
 }
 
 /// Refuses a log filter that lets nothing through by mistake.
 pub(crate) fn check_log_filter(text: &str) -> Result<(), String> {
-    let advice = "say for example warn, debug or off";
+    let advice = "use for example warn, debug or off";
     if let Err(error) = env_filter::Builder::new().try_parse(text) {
         return Err(format!("{error}; {advice}"));
     }
@@ -296,7 +308,7 @@ pub(crate) fn parse_switch(text: &str) -> Result<bool, String> {
         "1" | "true" | "yes" | "on" => Ok(true),
         "0" | "false" | "no" | "off" => Ok(false),
         _ => Err(format!(
-            "'{text}' is neither 1, true, yes, on nor 0, false, no, off"
+            "'{text}' is not a switch; use 1, true, yes, on or 0, false, no, off"
         )),
     }
 }

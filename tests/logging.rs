@@ -288,6 +288,23 @@ fn a_name_cannot_forge_a_line() {
 }
 
 #[test]
+fn an_unknown_variable_is_warned_of() {
+    let run_with = |options: &str, name: &str| {
+        let mut run = start(Home::Plain)
+            .options(options)
+            .variable(name, "8")
+            .run(&["true"]);
+        assert_eq!(run.wait(), Ended::code(0));
+        run.errors()
+    };
+    let warning = "supervise: unknown variable SUPERVISE_GRACE_PERIOD; did you mean \
+                   SUPERVISE_GRACE?\n";
+    assert_eq!(run_with("", "SUPERVISE_GRACE_PERIOD"), warning);
+    assert_eq!(run_with("-q", "SUPERVISE_GRACE_PERIOD"), "");
+    assert_eq!(run_with("", "SUPERVISE_SERVICE_PORT"), "");
+}
+
+#[test]
 fn levels_say_as_much_as_they_are_asked_for() {
     for (options, variable, contains, lacks) in [
         ("", "", "", "supervise: "),

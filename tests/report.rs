@@ -250,7 +250,7 @@ fn a_command_that_cannot_be_run() {
             ("/ended", Value::Null),
             (
                 "/error",
-                json!("cannot run '/nonexistent': there is no such file"),
+                json!("cannot run '/nonexistent': no such file or directory"),
             ),
             ("/exit_status", json!(127)),
         ],

@@ -299,6 +299,32 @@ fn refused(home: Home, command: &[&str], status: i32) -> String {
 }
 
 #[test]
+fn a_command_that_is_written_wrongly_gets_advice() {
+    let folder = Folder::new();
+    folder.write("server", "", 0o755);
+    for (command, advice) in [
+        (
+            &["sleep 5"][..],
+            "split it into the program and its arguments",
+        ),
+        (
+            &["/bin/sleep 5"],
+            "split it into the program and its arguments",
+        ),
+        (&["sleep 5", "x"], "install it or give its full path"),
+        (
+            &["server"],
+            "it is in the working directory: use './server'",
+        ),
+        (&["nonexistent"], "install it or give its full path"),
+    ] {
+        let mut run = start(Home::Plain).folder(folder.path()).run(command);
+        assert_eq!(run.wait(), Ended::code(127), "{command:?}");
+        assert!(run.errors().contains(advice), "{}", run.errors());
+    }
+}
+
+#[test]
 fn a_command_that_cannot_be_executed_is_explained() {
     let folder = Folder::new();
     let sub = folder.file("directory");

@@ -1,5 +1,5 @@
 //! Thousands of starts with a stop request in the first moments: none is lost,
-//! and none hangs. `SUPERVISE_TEST_STARTS` says how many (each way); the
+//! and none hangs. `TEST_SUPERVISE_STARTS` says how many (each way); the
 //! default keeps the suite short.
 
 #![allow(
@@ -20,7 +20,7 @@ use common::*;
 const ALL_BLOCKED: &str = "fffffffffffbfeff";
 
 fn rounds() -> u32 {
-    std::env::var("SUPERVISE_TEST_STARTS").map_or(50, |text| text.parse().unwrap())
+    std::env::var("TEST_SUPERVISE_STARTS").map_or(50, |text| text.parse().unwrap())
 }
 
 #[test]

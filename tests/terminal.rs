@@ -570,7 +570,7 @@ fn a_timer_of_ours_is_passed_on() {
 fn with_a_group_of_its_own_a_command_that_is_none_leaves_the_terminal_as_it_was() {
     let mut terminal = Terminal::bash();
     terminal.line("bash -c '$SUPERVISE -g -- /nonexistent; read -r x; echo go''t $x'");
-    terminal.sees("there is no such file");
+    terminal.sees("no such file or directory");
     terminal.keys("this\n");
     terminal.sees("got this");
     terminal.prompt();

@@ -55,7 +55,7 @@ pub(crate) fn exec(arguments: &[CString]) -> ExecError {
     }
     match refused {
         Some((path, errno)) => explain(name, &path, errno),
-        None => not_found(name),
+        None => not_found(arguments, name),
     }
 }
 
@@ -116,17 +116,29 @@ fn kind_of(path: &CStr) -> Option<Kind> {
     Some(Kind::of(&sample))
 }
 
-fn not_found(name: &CStr) -> ExecError {
+fn not_found(arguments: &[CString], name: &CStr) -> ExecError {
     let bytes = name.to_bytes();
+    let slash = bytes.contains(&b'/');
     let text = if bytes.is_empty() {
         "the command is an empty word; name a program".to_owned()
-    } else if bytes.contains(&b'/') {
-        format!("cannot run {}: there is no such file", quoted(bytes))
     } else {
-        format!(
-            "cannot run {}: not found in PATH; install it or give its full path",
-            quoted(bytes)
-        )
+        let why = if slash {
+            "no such file or directory"
+        } else {
+            "not found in PATH"
+        };
+        let here = [b"./", bytes].concat();
+        let advice = if arguments.len() == 1 && bytes.iter().any(u8::is_ascii_whitespace) {
+            "; it is one word with a blank in it: split it into the program and its arguments"
+                .to_owned()
+        } else if slash {
+            String::new()
+        } else if Path::new(OsStr::from_bytes(&here)).is_file() {
+            format!("; it is in the working directory: use {}", quoted(&here))
+        } else {
+            "; install it or give its full path".to_owned()
+        };
+        format!("cannot run {}: {why}{advice}", quoted(bytes))
     };
     ExecError {
         status: NOT_FOUND,

@@ -16,7 +16,7 @@ use crate::need::programs;
 use crate::programs;
 
 /// Set for those who are inside.
-const INSIDE: &str = "SUPERVISE_TEST_INSIDE";
+const INSIDE: &str = "TEST_SUPERVISE_INSIDE";
 
 /// The control group of Docker's containers; no other engine has it, not even
 /// that of another clone of the repository.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Which build they are of, unless `SUPERVISE_TEST_TARGET` names another.
+/// Which build they are of, unless `TEST_SUPERVISE_TARGET` names another.
 const TARGET: &str = "x86_64-unknown-linux-musl";
 
 pub fn supervise() -> PathBuf {
@@ -15,7 +15,7 @@ pub fn fixture() -> PathBuf {
 }
 
 fn target() -> String {
-    std::env::var("SUPERVISE_TEST_TARGET").unwrap_or_else(|_| TARGET.to_owned())
+    std::env::var("TEST_SUPERVISE_TARGET").unwrap_or_else(|_| TARGET.to_owned())
 }
 
 fn folder() -> PathBuf {
