@@ -70,6 +70,20 @@ fn a_command_that_does_not_end_is_killed_at_the_deadline_and_not_before() {
     }
 }
 
+/// As the documents say.
+#[test]
+fn with_q_sigkill_is_not_logged() {
+    for home in homes() {
+        let mut run = start(home)
+            .options("-q -t 0")
+            .shell("echo ready $$; exec sleep 1038");
+        run.ready();
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL));
+        assert_eq!(run.errors(), "");
+    }
+}
+
 #[test]
 fn a_grace_period_of_0_kills_at_once() {
     for home in homes() {
