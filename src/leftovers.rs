@@ -4,19 +4,20 @@
 //! descendant otherwise: orphans come to us as their subreaper, so that
 //! nothing leaves the tree by forking twice or by setsid(2).
 
+use std::cell::OnceCell;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use log::{debug, info, warn};
+use log::{debug, error, info, warn};
 use nix::errno::Errno;
 
 use crate::cgroup;
-use crate::procfs::{self, Identity, Processes, Stat};
+use crate::procfs::{self, Identity, KnownUids, Processes, Stat, Uids};
 use crate::reason::{Facts, Named, Reason};
-use crate::signal::Signal;
-use crate::sys::descriptors;
-use crate::sys::process::PidFd;
-use crate::sys::signals::{Target, kill};
+use crate::signal::{Received, Signal};
+use crate::sys::process::{self, PidFd, Rights};
+use crate::sys::signals::{Target, kill, send_on, send_on_by_handle};
+use crate::sys::{as_user, descriptors};
 
 /// How often the tree is read at most, until a reading shows nobody new.
 /// Something that forks without end always does; SIGKILL comes to it again and
@@ -28,6 +29,10 @@ const NAMED: usize = 10;
 
 /// How many are kept for a report.
 pub(crate) const REMEMBERED: usize = 64;
+
+/// How many processes of other users are signaled together at most: a handle of each is
+/// kept until then.
+const TOGETHER: usize = 64;
 
 /// A process as it was found.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +78,34 @@ pub(crate) struct Leftovers {
     remember: bool,
     /// Whether the grace period is 0.
     no_grace: bool,
+    /// Who we are to processes of other users, once that was needed.
+    we: OnceCell<We>,
+}
+
+/// What makes kill(2) permit us to signal a process of another user.
+#[derive(Clone, Copy, Debug)]
+struct We {
+    rights: Rights,
+    /// Our real user id. It changes while no child can be had that takes on another.
+    real: u32,
+    effective: u32,
+}
+
+impl We {
+    fn look() -> Self {
+        Self {
+            rights: process::rights(),
+            real: nix::unistd::getuid().as_raw(),
+            effective: nix::unistd::geteuid().as_raw(),
+        }
+    }
+
+    /// Whether kill(2) permits it by the user ids alone.
+    fn is_permitted(&self, receiver: Uids) -> bool {
+        [receiver.real, receiver.saved]
+            .iter()
+            .any(|uid| [self.real, self.effective].contains(uid))
+    }
 }
 
 /// A process that is left, and why.
@@ -120,6 +153,7 @@ impl Leftovers {
             rest_asked: false,
             remember,
             no_grace,
+            we: OnceCell::new(),
         }
     }
 
@@ -159,12 +193,48 @@ impl Leftovers {
         members
     }
 
-    /// Notes that a process may not be signalled.
-    pub(crate) fn note_refused(&mut self, pid: i32) {
-        if let Some(stat) = procfs::stat(pid) {
-            let start = stat.start;
-            self.refused.insert(Identity { pid, start });
+    /// Sends a signal on to the command or its process group, those of other users
+    /// included where that is possible. `stop`: it is a stop request.
+    ///
+    /// # Errors
+    /// As [`send_on`]. EPERM is logged here.
+    pub(crate) fn send(
+        &mut self,
+        target: Target,
+        received: &Received,
+        stop: bool,
+    ) -> nix::Result<()> {
+        self.set_back();
+        let sent = send_on(target, received);
+        let found = match target {
+            Target::Process(pid) if sent == Err(Errno::EPERM) => {
+                procfs::stat(pid).map(|stat| vec![Found::new(pid, &stat)])
+            }
+            Target::Group(group) if sent.is_ok() || sent == Err(Errno::EPERM) => {
+                let rights = self.we().rights;
+                // kill(2) fails only if nobody in the group may be signaled.
+                if rights.kill || !(rights.set_uid || stop || sent.is_err()) {
+                    return sent;
+                }
+                self.passed_over(members(self.own_pid, group))
+            }
+            _ => return sent,
+        };
+        let Some(found) = found else {
+            if sent.is_err() {
+                not_permitted(target, received.signal);
+            }
+            return sent;
+        };
+        let each = self.signal_each(found, &[*received], false);
+        for (identity, _) in each.iter().filter(|(_, sent)| *sent == Sent::Refused) {
+            // Noted with its group.
+            self.asked.remove(identity);
         }
+        if sent.is_err() && each.iter().any(|(_, sent)| *sent == Sent::Yes) {
+            return Ok(());
+        }
+        sent
     }
 
     /// Sends SIGTERM and SIGCONT to everything but `command`, if that runs, and
@@ -180,6 +250,7 @@ impl Leftovers {
             };
             // One call reaches all of them at once, forking or not.
             self.ask_blindly(Target::Everyone);
+            self.signal_passed_over(READINGS, &[Signal::TERM, Signal::CONT]);
             return named;
         }
         let Some(found) = self.find() else {
@@ -196,24 +267,20 @@ impl Leftovers {
             }
             return Vec::new();
         };
+        let not_asked: Vec<_> = found
+            .into_iter()
+            .filter(|process| {
+                // One that has ended hears nothing.
+                let passed_over = process.ended || Some(process.identity.pid) == command;
+                !passed_over && !self.asked.contains_key(&process.identity)
+            })
+            .collect();
         let mut asked = Vec::new();
-        for process in found {
-            let identity = process.identity;
-            // One that has ended hears nothing.
-            let passed_over = process.ended || Some(identity.pid) == command;
-            if passed_over || self.asked.contains_key(&identity) {
-                continue;
-            }
-            debug!("asking pid {} to stop", identity.pid);
-            match self.signal(process, &[Signal::TERM, Signal::CONT]) {
-                Sent::Yes => {
-                    self.asked.insert(identity, vec![Signal::TERM]);
-                    asked.push(identity.pid);
-                }
-                Sent::Refused => {
-                    self.refused.insert(identity);
-                }
-                Sent::Gone => {}
+        let signals = [Signal::TERM, Signal::CONT].map(Received::plain);
+        for (identity, sent) in self.signal_each(not_asked, &signals, false) {
+            if sent == Sent::Yes {
+                self.asked.insert(identity, vec![Signal::TERM]);
+                asked.push(identity.pid);
             }
         }
         info!(
@@ -236,21 +303,21 @@ impl Leftovers {
     }
 
     /// Sends SIGKILL to everything that is left, `command` included if it runs.
-    pub(crate) fn kill(&self, command: Option<i32>, group: Option<i32>) {
+    pub(crate) fn kill(&mut self, command: Option<i32>, group: Option<i32>) {
+        self.set_back();
         if self.pid1 {
             report(
                 Target::Everyone,
                 Signal::KILL,
                 kill(Target::Everyone, Signal::KILL),
             );
+            self.signal_passed_over(1, &[Signal::KILL]);
             return;
         }
         if let Some(pid) = command {
-            report(
-                Target::Process(pid),
-                Signal::KILL,
-                kill(Target::Process(pid), Signal::KILL),
-            );
+            let target = Target::Process(pid);
+            let sent = self.send(target, &Received::plain(Signal::KILL), true);
+            report(target, Signal::KILL, sent);
         }
         // Whom one reading misses the next kill finds.
         let Some(found) = self.read_tree(1) else {
@@ -259,12 +326,10 @@ impl Leftovers {
             }
             return;
         };
-        for process in found
+        let others = found
             .into_iter()
-            .filter(|process| !process.ended && Some(process.identity.pid) != command)
-        {
-            self.signal(process, &[Signal::KILL]);
-        }
+            .filter(|process| !process.ended && Some(process.identity.pid) != command);
+        self.signal_each(others, &[Received::plain(Signal::KILL)], false);
     }
 
     /// Names those that are left in the log, and what is the matter with each; with
@@ -451,8 +516,34 @@ impl Leftovers {
         Some(found.map(|(pid, stat)| Found::new(pid, &stat)).collect())
     }
 
+    /// Signals each of these processes, those of other users included where that is
+    /// possible. Those that may not be signaled are noted. `all`: the signals are for
+    /// every process of the namespace.
+    fn signal_each(
+        &mut self,
+        processes: impl IntoIterator<Item = Found>,
+        signals: &[Received],
+        all: bool,
+    ) -> Vec<(Identity, Sent)> {
+        let mut each = Vec::new();
+        let mut refused = Vec::new();
+        for process in processes {
+            let (sent, handle) = self.signal(process, signals);
+            if sent == Sent::Refused {
+                refused.push((process.identity, handle));
+            } else {
+                each.push((process.identity, sent));
+            }
+            if refused.len() == TOGETHER {
+                each.extend(self.signal_refused(std::mem::take(&mut refused), signals, all));
+            }
+        }
+        each.extend(self.signal_refused(refused, signals, all));
+        each
+    }
+
     /// Signals a process, and no other that may have got its pid by now.
-    fn signal(&self, process: Found, signals: &[Signal]) -> Sent {
+    fn signal(&self, process: Found, signals: &[Received]) -> (Sent, Option<PidFd>) {
         let pid = process.identity.pid;
         // A child of ours keeps its pid until we reap it, and between finding
         // and signalling we do not.
@@ -467,26 +558,211 @@ impl Leftovers {
                 stat = procfs::stat(pid);
             }
             if stat.is_none_or(|stat| stat.start != process.identity.start) {
-                return Sent::Gone;
+                return (Sent::Gone, None);
             }
         }
         let mut sent = Sent::Yes;
-        for signal in signals {
-            let by_handle = handle.as_ref().map(|handle| handle.kill(*signal));
-            let result = match by_handle {
-                Some(Ok(())) => Ok(()),
-                Some(Err(Errno::ESRCH)) => Err(Errno::ESRCH),
-                // No descriptor, or a filter that forbids to use it: kill(2)
-                // says whether it is the process that may not be signalled.
-                Some(Err(_)) | None => kill(Target::Process(pid), *signal),
-            };
-            if result == Err(Errno::EPERM) {
-                sent = Sent::Refused;
+        for received in signals {
+            match send_to(pid, handle.as_ref(), received) {
+                Err(Errno::EPERM) => sent = Sent::Refused,
+                result => report(Target::Process(pid), received.signal, result),
             }
-            report(Target::Process(pid), *signal, result);
         }
-        sent
+        (sent, handle)
     }
+
+    /// Signals processes that we may not signal as who we are, each with the user id that
+    /// it has.
+    fn signal_refused(
+        &mut self,
+        refused: Vec<(Identity, Option<PidFd>)>,
+        signals: &[Received],
+        all: bool,
+    ) -> Vec<(Identity, Sent)> {
+        let mut by_user = BTreeMap::<_, Vec<_>>::new();
+        let known = (!refused.is_empty() && self.we().rights.set_uid && self.is_proc_ours())
+            .then(KnownUids::read);
+        let mut each = Vec::new();
+        for (identity, handle) in refused {
+            let user = match known.as_ref().map(|known| user_of(identity, known)) {
+                Some(User::Gone) => {
+                    each.push((identity, Sent::Gone));
+                    continue;
+                }
+                Some(User::Is(user)) => Some(user),
+                Some(User::Unknown) | None => None,
+            };
+            by_user.entry(user).or_default().push((identity, handle));
+        }
+        for (user, processes) in by_user {
+            let orders: Vec<_> = processes
+                .iter()
+                .flat_map(|process| signals.iter().map(move |signal| (process, signal)))
+                .collect();
+            let results = match user {
+                Some(user) => self.send_as(user, &orders, all),
+                None => vec![Err(Errno::EPERM); orders.len()],
+            };
+            let mut sent = BTreeMap::new();
+            for (((identity, _), received), result) in orders.iter().zip(results) {
+                let pid = identity.pid;
+                let so_far = sent.entry(*identity).or_insert(Sent::Yes);
+                match (result, user) {
+                    (Err(Errno::EPERM), _) => {
+                        *so_far = Sent::Refused;
+                        self.refuse(*identity, received.signal);
+                    }
+                    (Ok(()), Some(user)) => {
+                        debug!("sent {} to pid {pid} as user {user}", received.signal);
+                        self.refused.remove(identity);
+                    }
+                    (result, _) => report(Target::Process(pid), received.signal, result),
+                }
+            }
+            each.extend(sent);
+        }
+        each
+    }
+
+    fn send_as(
+        &self,
+        user: u32,
+        orders: &[(&(Identity, Option<PidFd>), &Received)],
+        all: bool,
+    ) -> Vec<nix::Result<()>> {
+        let own = self.we().real;
+        let outcome = as_user::with_real_uid(user, own, orders.len(), |index| {
+            let Some(((identity, handle), received)) = orders.get(index) else {
+                return Err(Errno::EINVAL);
+            };
+            if all && index == 0 {
+                // All of this user's at once, forking or not.
+                let _ = kill(Target::Everyone, received.signal);
+            }
+            send_to(identity.pid, handle.as_ref(), received)
+        });
+        if let Some(errno) = outcome.no_child {
+            info!(
+                "cannot fork to signal processes of user {user} ({}): supervise has taken that user \
+                 id itself meanwhile",
+                errno.desc()
+            );
+        }
+        if let Some(errno) = outcome.not_back {
+            error!(
+                "cannot set the real user id {own} again: setresuid: {}; processes of user {user} \
+                 may signal supervise until it can",
+                errno.desc()
+            );
+        }
+        outcome.results
+    }
+
+    /// Sends these to those whom kill(2) has passed over without an error when it
+    /// signaled everyone.
+    fn signal_passed_over(&mut self, readings: usize, signals: &[Signal]) {
+        if self.we().rights.kill {
+            return;
+        }
+        let Some(found) = self.passed_over(self.read_tree(readings)) else {
+            return;
+        };
+        let all = signals == [Signal::KILL];
+        let signals: Vec<_> = signals.iter().copied().map(Received::plain).collect();
+        self.signal_each(found, &signals, all);
+    }
+
+    /// Those of these that kill(2) does not let us signal.
+    fn passed_over(&self, found: Option<Vec<Found>>) -> Option<Vec<Found>> {
+        let mut found = found?;
+        found.retain(|process| {
+            let uids = procfs::uids(process.identity.pid);
+            !process.ended && uids.is_some_and(|uids| !self.we().is_permitted(uids))
+        });
+        Some(found)
+    }
+
+    /// Notes that a process may not be signaled, and logs it the first time. Those that
+    /// SIGKILL is for are named in any case.
+    fn refuse(&mut self, identity: Identity, signal: Signal) {
+        if self.refused.insert(identity) && signal != Signal::KILL {
+            not_permitted(Target::Process(identity.pid), signal);
+        } else {
+            debug!("not permitted to send {signal} to pid {}", identity.pid);
+        }
+    }
+
+    fn we(&self) -> &We {
+        self.we.get_or_init(We::look)
+    }
+
+    /// Sets our own real user id again if it was not possible when it was due.
+    fn set_back(&self) {
+        if let Some(we) = self.we.get()
+            && let Err(errno) = as_user::set_back(we.real)
+        {
+            error!(
+                "cannot set the real user id {} again: setresuid: {}",
+                we.real,
+                errno.desc()
+            );
+        }
+    }
+
+    fn is_proc_ours(&self) -> bool {
+        procfs::is_ours(self.own_pid)
+    }
+}
+
+/// The members of a process group, as far as /proc shows them.
+fn members(own_pid: i32, group: i32) -> Option<Vec<Found>> {
+    if !procfs::is_ours(own_pid) {
+        return None;
+    }
+    let members = procfs::all_pids()?.into_iter().filter_map(|pid| {
+        let stat = procfs::stat(pid).filter(|stat| stat.group == group)?;
+        Some(Found::new(pid, &stat))
+    });
+    Some(members.collect())
+}
+
+/// The user id with which a process can be signaled.
+enum User {
+    Is(u32),
+    /// None that we can take on.
+    Unknown,
+    /// The process is not there any more.
+    Gone,
+}
+
+fn user_of(identity: Identity, known: &KnownUids) -> User {
+    let uids = procfs::uids(identity.pid);
+    // If it is the same now, it was then.
+    let same = procfs::stat(identity.pid).filter(|stat| stat.start == identity.start);
+    let (Some(uids), Some(_)) = (uids, same) else {
+        return User::Gone;
+    };
+    [uids.real, uids.saved]
+        .into_iter()
+        .find(|uid| known.contains(*uid))
+        .map_or(User::Unknown, User::Is)
+}
+
+fn send_to(pid: i32, handle: Option<&PidFd>, received: &Received) -> nix::Result<()> {
+    match handle.map(|handle| send_on_by_handle(handle, received)) {
+        Some(Ok(())) => Ok(()),
+        Some(Err(Errno::ESRCH)) => Err(Errno::ESRCH),
+        // No descriptor, or a filter that forbids to use it: kill(2) says
+        // whether it is the process that may not be signalled.
+        Some(Err(_)) | None => send_on(Target::Process(pid), received),
+    }
+}
+
+fn not_permitted(target: Target, signal: Signal) {
+    warn!(
+        "not permitted to send {signal} to {target}: it runs as another user; grant CAP_KILL or \
+         CAP_SETUID, or run as that user"
+    );
 }
 
 fn move_to_end(signals: &mut Vec<Signal>, signal: Signal) {
@@ -545,7 +821,8 @@ fn open(pid: i32) -> Option<PidFd> {
 fn report(target: Target, signal: Signal, result: nix::Result<()>) {
     match result {
         // Gone already, which is all that was wanted.
-        Ok(()) | Err(Errno::ESRCH) => {}
+        // EPERM is logged where it is noted.
+        Ok(()) | Err(Errno::ESRCH | Errno::EPERM) => {}
         // Tried again and again, and those that it does not end are named.
         Err(errno) if signal == Signal::KILL => {
             debug!("cannot send {signal} to {target}: {}", errno.desc());

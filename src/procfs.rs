@@ -151,11 +151,74 @@ fn parent(pid: i32) -> Option<i32> {
     }
 }
 
+/// The user ids of a process that kill(2) compares with the sender's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Uids {
+    /// The real one.
+    pub(crate) real: u32,
+    /// The saved one.
+    pub(crate) saved: u32,
+}
+
+/// The real and the saved user id of a process.
+pub(crate) fn uids(pid: i32) -> Option<Uids> {
+    parse_uids(&read(&format!("/proc/{pid}/status"))?)
+}
+
+fn parse_uids(status: &[u8]) -> Option<Uids> {
+    // Real, effective, saved, that of the filesystem.
+    let mut uids = words(status, "Uid")?.map(str::parse);
+    let real = uids.next()?.ok()?;
+    let saved = uids.nth(1)?.ok()?;
+    Some(Uids { real, saved })
+}
+
 /// The real user id of a process.
 pub(crate) fn uid(pid: i32) -> Option<u32> {
-    field(&read(&format!("/proc/{pid}/status"))?, "Uid")?
-        .parse()
-        .ok()
+    uids(pid).map(|uids| uids.real)
+}
+
+/// Which user ids there are in our user namespace, as /proc shows them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KnownUids {
+    /// The one that stands for all that are not mapped here.
+    overflow: u32,
+    /// First and number of those that are mapped; `None` where all are.
+    mapped: Option<Vec<(u32, u32)>>,
+}
+
+impl KnownUids {
+    /// Reads them.
+    pub(crate) fn read() -> Self {
+        let overflow = read("/proc/sys/kernel/overflowuid")
+            .and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok());
+        // Without the file there are no user namespaces.
+        let mapped = read("/proc/self/uid_map").map(|map| parse_uid_map(&map));
+        Self {
+            overflow: overflow.unwrap_or(65534),
+            mapped,
+        }
+    }
+
+    /// Whether this user id is that of one user, and a process can take it on.
+    pub(crate) fn contains(&self, uid: u32) -> bool {
+        let is_in = |(first, count): &(u32, u32)| uid.wrapping_sub(*first) < *count;
+        uid != self.overflow
+            && uid != u32::MAX
+            && self.mapped.as_ref().is_none_or(|map| map.iter().any(is_in))
+    }
+}
+
+/// Lines of three numbers: the first inside, the first outside, how many
+/// (`user_namespaces(7)`).
+fn parse_uid_map(map: &[u8]) -> Vec<(u32, u32)> {
+    let lines = map.split(|b| *b == b'\n').filter_map(|line| {
+        let mut numbers = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+        let first = numbers.next()?.parse().ok()?;
+        let count = numbers.nth(1)?.parse().ok()?;
+        Some((first, count))
+    });
+    lines.collect()
 }
 
 /// What a process does with signals, all its threads taken together.
@@ -186,16 +249,18 @@ fn parse_signal_sets(status: &[u8]) -> Option<SignalSets> {
     })
 }
 
-/// The first word of a line `NAME: ...` of /proc/PID/status. A name that the
-/// process has chosen cannot pass for a line: the kernel escapes line ends there.
+/// The first word of a line `NAME: ...` of /proc/PID/status.
 fn field<'a>(status: &'a [u8], name: &str) -> Option<&'a str> {
+    words(status, name)?.next()
+}
+
+/// The words of such a line. A name that the process has chosen cannot pass for a line:
+/// the kernel escapes line ends there.
+fn words<'a>(status: &'a [u8], name: &str) -> Option<impl Iterator<Item = &'a str> + use<'a>> {
     let line = status
         .split(|b| *b == b'\n')
         .find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b":"))?;
-    std::str::from_utf8(line)
-        .ok()?
-        .split_ascii_whitespace()
-        .next()
+    Some(std::str::from_utf8(line).ok()?.split_ascii_whitespace())
 }
 
 /// Where in the kernel a process sleeps, if that may be read.
@@ -413,6 +478,38 @@ mod tests {
         assert_eq!(stat(pid).unwrap().parent, nix::unistd::getppid().as_raw());
         assert!(is_ours(pid));
         assert!(stat(pid).unwrap().start <= ticks().unwrap());
+    }
+
+    #[test]
+    fn user_ids_are_read_and_told_from_those_that_are_not_mapped() {
+        let uids = parse_uids(b"Name:\tx\nUid:\t0\t1\t2\t3\nGid:\t9\t9\t9\t9\n");
+        assert_eq!(uids, Some(Uids { real: 0, saved: 2 }));
+        for broken in [&b""[..], b"Uid:\n", b"Uid:\t1\t2\n", b"Uid:\tx\t1\t2\t3\n"] {
+            assert_eq!(parse_uids(broken), None);
+        }
+        let own = uids_of_own();
+        assert_eq!(own.real, nix::unistd::getuid().as_raw());
+
+        let map =
+            parse_uid_map(b"         0       1000          1\n      1000     100000        500\n");
+        assert_eq!(map, [(0, 1), (1000, 500)]);
+        let known = KnownUids {
+            overflow: 1100,
+            mapped: Some(map),
+        };
+        let contained = [0, 1, 999, 1000, 1100, 1499, 1500, u32::MAX]
+            .into_iter()
+            .filter(|uid| known.contains(*uid));
+        assert_eq!(contained.collect::<Vec<_>>(), [0, 1000, 1499]);
+        let all = KnownUids {
+            overflow: 65534,
+            mapped: None,
+        };
+        assert!(all.contains(1) && !all.contains(65534) && !all.contains(u32::MAX));
+    }
+
+    fn uids_of_own() -> Uids {
+        uids(crate::sys::process::own_pid()).unwrap()
     }
 
     #[test]

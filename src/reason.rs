@@ -220,9 +220,9 @@ impl fmt::Display for Reason {
                  command; it gets SIGTERM when the command has exited, and should exit before the \
                  stop",
             ),
-            Self::NotAllowed => {
-                f.write_str("it runs as another user; give supervise that user or CAP_KILL")
-            }
+            Self::NotAllowed => f.write_str(
+                "it runs as another user; grant CAP_KILL or CAP_SETUID, or run as that user",
+            ),
             Self::NoTime => f.write_str("with a grace period of 0 nobody is asked"),
             Self::TooLate => f.write_str("it was started after everything was asked"),
             Self::Ignores(signal) => write!(f, "it ignores {signal}"),

@@ -241,6 +241,17 @@ impl Received {
     /// `SI_KERNEL`: sent by the kernel, as for a key on the terminal.
     const SI_KERNEL: i32 = 0x80;
 
+    /// A signal of our own, as kill(2) sends it.
+    pub(crate) fn plain(signal: Signal) -> Self {
+        Self {
+            signal,
+            code: 0,
+            pid: 0,
+            uid: 0,
+            value: 0,
+        }
+    }
+
     /// Whether writing a line of the log made the kernel send it: nobody sent
     /// it to the command.
     pub(crate) fn is_our_own(&self, own_pid: i32) -> bool {

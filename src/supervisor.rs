@@ -575,12 +575,7 @@ impl Supervisor<'_> {
         // By --rewrite.
         self.account.killing |= received.signal == Signal::KILL && !targets.is_empty();
         for target in targets {
-            let sent = signals::send_on(target, received);
-            if sent == Err(Errno::EPERM)
-                && let Some(command) = self.command
-            {
-                self.leftovers.note_refused(command);
-            }
+            let sent = self.leftovers.send(target, received, stop);
             said(target, received.signal, sent);
         }
         if stop && group.is_some() {
@@ -636,9 +631,11 @@ impl Supervisor<'_> {
     }
 
     /// Sends the command a signal of ours, if it is there.
-    fn send(&self, signal: Signal) {
+    fn send(&mut self, signal: Signal) {
+        let stop = signal == Signal::KILL;
         for target in self.targets() {
-            said(target, signal, signals::kill(target, signal));
+            let sent = self.leftovers.send(target, &Received::plain(signal), stop);
+            said(target, signal, sent);
         }
     }
 
@@ -689,11 +686,8 @@ fn said(target: Target, signal: Signal, result: nix::Result<()>) {
         Ok(()) => debug!("sent {signal} to {target}"),
         // It has ended and is not reaped yet, or its group is empty.
         Err(Errno::ESRCH) => debug!("{target} is gone: {signal} not sent"),
-        Err(Errno::EPERM) => {
-            warn!(
-                "may not send {signal} to {target}: it runs as another user; give supervise that user or CAP_KILL"
-            );
-        }
+        // Logged where it is noted.
+        Err(Errno::EPERM) => debug!("not permitted to send {signal} to {target}"),
         Err(errno) => warn!("cannot send {signal} to {target}: {}", errno.desc()),
     }
 }

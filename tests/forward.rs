@@ -274,7 +274,7 @@ fn a_command_of_another_user_is_warned_about_and_outlived() {
     let target = children_of(inner);
     let leftover = Leftover(*target.first().unwrap_or(&inner));
     run.signal(libc::SIGUSR2);
-    run.wait_for_error("may not send SIGUSR2");
+    run.wait_for_error("not permitted to send SIGUSR2");
     assert!(run.is_running(), "EPERM must not end supervise");
     run.signal(libc::SIGTERM);
     run.wait_for_error("does not end by SIGKILL");

@@ -27,6 +27,42 @@ pub(crate) fn group_of(pid: i32) -> Option<i32> {
     group.ok().map(nix::unistd::Pid::as_raw)
 }
 
+/// What we may do to processes of other users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rights {
+    /// Whether we may signal all of them (`CAP_KILL`).
+    pub(crate) kill: bool,
+    /// Whether we may take on a user id (`CAP_SETUID`).
+    pub(crate) set_uid: bool,
+}
+
+/// Asks what we may do to processes of other users, by capget(2).
+pub(crate) fn rights() -> Rights {
+    /// `_LINUX_CAPABILITY_VERSION_3`, `CAP_KILL` and `CAP_SETUID` of
+    /// `linux/capability.h`.
+    const VERSION: u32 = 0x2008_0522;
+    const KILL: u32 = 5;
+    const SET_UID: u32 = 7;
+    let mut header = [VERSION, 0];
+    // Twice: effective, permitted, inheritable.
+    let mut sets = [0_u32; 6];
+    // SAFETY: both are live locals of the sizes that this version has.
+    let result =
+        checked(unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) });
+    let [effective, ..] = sets;
+    match result {
+        Ok(_) => Rights {
+            kill: effective & (1 << KILL) != 0,
+            set_uid: effective & (1 << SET_UID) != 0,
+        },
+        // A filter: kill(2) tells what it tells, and nothing is tried besides.
+        Err(_) => Rights {
+            kill: true,
+            set_uid: false,
+        },
+    }
+}
+
 /// Has the kernel send us `signal` when our parent ends (`PR_SET_PDEATHSIG`).
 /// If the parent has ended by the time this is set, the signal is sent here.
 ///

@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::checked;
+use super::process::PidFd;
 use crate::signal::{Received, Signal};
 
 /// The kernel's own `sigset_t`: bit n-1 is signal n.
@@ -116,18 +117,32 @@ fn set_mask(mask: KernelSet) {
 /// Whatever `rt_sigtimedwait(2)` says besides EAGAIN and EINTR: only a system
 /// call filter makes it fail.
 pub(crate) fn wait(timeout: Option<Duration>) -> nix::Result<Option<Received>> {
+    take(&ALL, timeout)
+}
+
+/// Waits until SIGCHLD comes, which is then taken: `true`, or until the time is over or
+/// the wait was interrupted.
+///
+/// # Errors
+/// As [`wait`].
+pub(super) fn wait_for_child(timeout: Duration) -> nix::Result<bool> {
+    let child: KernelSet = 1 << (libc::SIGCHLD - 1);
+    take(&child, Some(timeout)).map(|received| received.is_some())
+}
+
+fn take(set: &KernelSet, timeout: Option<Duration>) -> nix::Result<Option<Received>> {
     let mut info = MaybeUninit::<RawInfo>::zeroed();
     let timeout = timeout.map(|timeout| libc::timespec {
         tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(timeout.subsec_nanos()),
     });
-    // SAFETY: `ALL`, `info` and `timeout` live until the call returns; the
+    // SAFETY: `set`, `info` and `timeout` live until the call returns; the
     // kernel writes no more than a `siginfo_t`, and that `RawInfo` is as large
     // as one is asserted above.
     let result = checked(unsafe {
         libc::syscall(
             libc::SYS_rt_sigtimedwait,
-            &raw const ALL,
+            ptr::from_ref(set),
             info.as_mut_ptr(),
             timeout.as_ref().map_or(ptr::null(), ptr::from_ref),
             KERNEL_SET_SIZE,
@@ -240,6 +255,21 @@ pub(crate) fn send_on(target: Target, received: &Received) -> nix::Result<()> {
     kill(target, received.signal)
 }
 
+/// As [`send_on`], to a process by its handle.
+///
+/// # Errors
+/// As [`PidFd::kill`].
+pub(crate) fn send_on_by_handle(handle: &PidFd, received: &Received) -> nix::Result<()> {
+    if received.can_be_queued_on() {
+        let info = raw_info(received);
+        let result = handle.send(info.signo, ptr::from_ref(&info).cast(), 0);
+        if result.is_ok() {
+            return Ok(());
+        }
+    }
+    handle.kill(received.signal)
+}
+
 fn queue(pid: i32, info: &RawInfo) -> nix::Result<()> {
     // SAFETY: `info` is a whole `siginfo_t` and outlives the call.
     checked(unsafe {
@@ -256,7 +286,7 @@ fn queue(pid: i32, info: &RawInfo) -> nix::Result<()> {
 fn queue_to_group(leader: i32, info: &RawInfo) -> nix::Result<()> {
     /// `PIDFD_SIGNAL_PROCESS_GROUP` of `linux/pidfd.h`.
     const PROCESS_GROUP: libc::c_uint = 1 << 2;
-    let leader = super::process::PidFd::open(leader)?;
+    let leader = PidFd::open(leader)?;
     leader.send(info.signo, ptr::from_ref(info).cast(), PROCESS_GROUP)
 }
 

@@ -9,6 +9,7 @@ use crate::stops;
 
 pub fn tests() -> Vec<Test> {
     let mut tests = tests![&[Need::Docker];
+        a_command_of_another_user_without_cap_kill,
         another_user,
         a_root_that_is_read_only,
         no_capabilities_and_no_new_privileges,
@@ -21,6 +22,27 @@ pub fn tests() -> Vec<Test> {
         the_filter_is_what_it_is_called,
     ]);
     tests
+}
+
+/// What an image needs whose entry point starts as root and becomes another user.
+fn a_command_of_another_user_without_cap_kill() {
+    let options = [
+        "--cap-drop",
+        "ALL",
+        "--cap-add",
+        "SETUID",
+        "--cap-add",
+        "SETGID",
+        "-e",
+        "SUPERVISE_GRACE=28",
+    ];
+    let command = ["/fixture", "as-user", "61001", "sh", "-c", stops::WORKER];
+    let container = docker().start(Image::Shell, &options, &command);
+    container.wait_for_line("ready");
+    container.stop(stops::LIMIT);
+    assert_eq!(container.exit_code(), 0, "{}", container.logs());
+    assert_eq!(container.folder.read("worker"), "saved\n");
+    container.assert_nobody_was_killed();
 }
 
 fn another_user() {

@@ -1,0 +1,279 @@
+//! Sending signals with the receiver's real user id.
+//!
+//! Without `CAP_KILL`, kill(2) compares the sender's real or effective user id with the
+//! receiver's real or saved one. `CAP_SETUID` alone is enough to take on a real user id.
+//! A process of that user may signal whoever has it, so that a short-lived child takes
+//! it on instead of us.
+
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+
+use super::signals::{self, Target};
+use super::wait::{self, Waited};
+use super::{checked, process};
+use crate::signal::Signal;
+
+/// How long the child may take for its few system calls, none of which waits, before
+/// it is killed.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// How many children are tried where a process of that user stops or kills them, and
+/// how often our own user id is set back.
+const TRIES: u32 = 3;
+
+/// How it went.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// The result of each call; EPERM where it is unknown.
+    pub(crate) results: Vec<nix::Result<()>>,
+    /// Why no child could be had, if the calls were made in this process.
+    pub(crate) no_child: Option<Errno>,
+    /// Why this process still has the other real user id, if it does.
+    pub(crate) not_back: Option<Errno>,
+}
+
+/// Calls `send` with each number below `count`, with the real user id `uid`: in a child,
+/// or in this process where there can be no child; `own` is then set again.
+///
+/// `send` is to make system calls on what is there already and nothing else. To be
+/// called with `CAP_SETUID` only: a filter may kill for the attempt.
+pub(crate) fn with_real_uid(
+    uid: u32,
+    own: u32,
+    count: usize,
+    send: impl Fn(usize) -> nix::Result<()>,
+) -> Outcome {
+    let mut outcome = Outcome {
+        results: Vec::new(),
+        no_child: None,
+        not_back: None,
+    };
+    let notes = match Notes::new(count) {
+        Ok(notes) => notes,
+        Err(errno) => {
+            // A child could not say how it went.
+            outcome.no_child = Some(errno);
+            let result = set_real_uid(uid);
+            outcome.results = (0..count)
+                .map(|index| result.and_then(|()| send(index)))
+                .collect();
+            outcome.not_back = set_back(own).err();
+            return outcome;
+        }
+    };
+    for _ in 0..TRIES {
+        match in_child(uid, &notes, &send) {
+            Ok(()) => {}
+            Err(errno) => {
+                outcome.no_child = Some(errno);
+                notes.fill(set_real_uid(uid), &send);
+                outcome.not_back = set_back(own).err();
+            }
+        }
+        if notes.are_complete() {
+            break;
+        }
+    }
+    outcome.results = notes.results();
+    outcome
+}
+
+/// Makes the calls that are not noted yet in a child, and reaps it.
+///
+/// # Errors
+/// EAGAIN: a limit on processes is reached; ENOMEM; or a filter's.
+fn in_child(uid: u32, notes: &Notes, send: &impl Fn(usize) -> nix::Result<()>) -> nix::Result<()> {
+    // Descriptors are shared: at its exit the child closes none, which might wait for
+    // a file system.
+    let flags = libc::CLONE_FILES | libc::SIGCHLD;
+    // SAFETY: as fork(2), for memory is not shared but for `notes`, which is all
+    // atomics. This process has one thread, so that the child may do whatever the
+    // parent may; it ends by _exit(2).
+    let pid = checked(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
+    if pid == 0 {
+        notes.fill(set_real_uid(uid), send);
+        process::exit(0);
+    }
+    let pid = i32::try_from(pid).map_err(|_| Errno::ECHILD)?;
+    let mut taken = false;
+    if !wait_for(pid, true, &mut taken) {
+        // Permitted: the child still has our effective user id. One that is frozen
+        // does not exit by it now, and is reaped later like any other child.
+        let _ = signals::kill(Target::Process(pid), Signal::KILL);
+        wait_for(pid, false, &mut taken);
+    }
+    if taken {
+        // It may have come from another child too, whose turn is later. A process may
+        // always signal itself.
+        let _ = signals::kill(Target::Process(process::own_pid()), Signal::CHLD);
+    }
+    Ok(())
+}
+
+/// Waits until a child is reaped: `true`, or until it took too long or, with
+/// `unless_stopped`, was stopped. `taken`: whether a SIGCHLD was taken meanwhile.
+fn wait_for(pid: i32, unless_stopped: bool, taken: &mut bool) -> bool {
+    let start = Instant::now();
+    loop {
+        match wait::one(pid) {
+            Waited::Ended(..) | Waited::NoChildren => return true,
+            Waited::Stopped(..) if unless_stopped => return false,
+            Waited::Stopped(..) | Waited::Continued(_) => continue,
+            Waited::Nothing => {}
+        }
+        let left = PATIENCE.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            return false;
+        }
+        match signals::wait_for_child(left) {
+            Ok(received) => *taken |= received,
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Sets the real user id alone. The C library's function would also ask for it to be
+/// set in other threads.
+fn set_real_uid(uid: u32) -> nix::Result<()> {
+    const AS_IT_IS: libc::uid_t = libc::uid_t::MAX;
+    // SAFETY: takes plain integers.
+    checked(unsafe { libc::syscall(libc::SYS_setresuid, uid, AS_IT_IS, AS_IT_IS) })
+        .map(drop)
+        // Whatever keeps us from it: the signal is not permitted.
+        .map_err(|_| Errno::EPERM)
+}
+
+/// Sets our own real user id again, where it is not what it was.
+///
+/// # Errors
+/// EPERM: it cannot be set.
+pub(crate) fn set_back(own: u32) -> nix::Result<()> {
+    let mut result = Ok(());
+    for _ in 0..TRIES {
+        if nix::unistd::getuid().as_raw() == own {
+            return Ok(());
+        }
+        result = set_real_uid(own);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// Memory that parent and child share: how each call went.
+struct Notes {
+    first: NonNull<AtomicI32>,
+    count: usize,
+    length: NonZeroUsize,
+}
+
+impl Notes {
+    const UNKNOWN: i32 = 0;
+    const SENT: i32 = -1;
+
+    fn new(count: usize) -> nix::Result<Self> {
+        let length = count
+            .checked_mul(size_of::<AtomicI32>())
+            .and_then(NonZeroUsize::new)
+            .ok_or(Errno::EINVAL)?;
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let first = unsafe {
+            mmap_anonymous(
+                None,
+                length,
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                MapFlags::MAP_SHARED,
+            )
+        }?;
+        Ok(Self {
+            first: first.cast(),
+            count,
+            length,
+        })
+    }
+
+    fn all(&self) -> &[AtomicI32] {
+        // SAFETY: the mapping is page-aligned, holds `count` of these, was zeroed by the
+        // kernel, which is a valid value, and lives as long as `self`. The child may
+        // write at any time, which atomics allow.
+        unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.count) }
+    }
+
+    /// Makes the calls whose results are not known, if `allowed`, and notes the results.
+    fn fill(&self, allowed: nix::Result<()>, send: &impl Fn(usize) -> nix::Result<()>) {
+        for (index, note) in self.all().iter().enumerate() {
+            if note.load(Ordering::Relaxed) == Self::UNKNOWN {
+                let noted = match allowed.and_then(|()| send(index)) {
+                    Ok(()) => Self::SENT,
+                    Err(errno) => errno as i32,
+                };
+                note.store(noted, Ordering::Release);
+            }
+        }
+    }
+
+    fn are_complete(&self) -> bool {
+        self.all()
+            .iter()
+            .all(|note| note.load(Ordering::Acquire) != Self::UNKNOWN)
+    }
+
+    fn results(&self) -> Vec<nix::Result<()>> {
+        let result = |note: &AtomicI32| match note.load(Ordering::Acquire) {
+            Self::SENT => Ok(()),
+            Self::UNKNOWN => Err(Errno::EPERM),
+            errno => Err(Errno::from_raw(errno)),
+        };
+        self.all().iter().map(result).collect()
+    }
+}
+
+impl Drop for Notes {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and no reference into it outlives `self`. Should
+        // it fail, a page is lost.
+        let _ = unsafe { munmap(self.first.cast(), self.length.get()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_come_back_from_the_child_in_their_order() {
+        let own = nix::unistd::getuid().as_raw();
+        let sent = |index| match index {
+            1 => Err(Errno::ESRCH),
+            _ => Ok(()),
+        };
+        // Its own user id: allowed to anyone.
+        let outcome = with_real_uid(own, own, 3, sent);
+        assert_eq!(outcome.results, [Ok(()), Err(Errno::ESRCH), Ok(())]);
+        assert_eq!((outcome.no_child, outcome.not_back), (None, None));
+    }
+
+    #[test]
+    fn a_child_that_is_stopped_or_killed_holds_nobody_up() {
+        let own = nix::unistd::getuid().as_raw();
+        for signal in [Signal::STOP, Signal::KILL] {
+            let parent = process::own_pid();
+            let outcome = with_real_uid(own, own, 2, |index| {
+                if index == 1 && process::own_pid() != parent {
+                    return signals::kill(Target::Process(process::own_pid()), signal);
+                }
+                Ok(())
+            });
+            let first = outcome.results.first().copied();
+            assert_eq!(first, Some(Ok(())), "{signal}");
+            assert_eq!(outcome.results.len(), 2, "{signal}");
+            assert_eq!(outcome.no_child, None, "{signal}");
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! Processes of other users, where `supervise` is root without `CAP_KILL`, as in a
+//! container with `cap_drop: ALL` and no more than SETUID and SETGID.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop at the first surprise"
+)]
+
+mod common;
+
+use std::os::unix::fs::{PermissionsExt, chown};
+
+use common::*;
+
+const WITHOUT_KILL: [&str; 3] = ["setpriv", "--bounding-set=-kill", "--inh-caps=-kill"];
+
+const WITHOUT_BOTH: [&str; 3] = [
+    "setpriv",
+    "--bounding-set=-kill,-setuid",
+    "--inh-caps=-kill,-setuid",
+];
+
+const AS_ANOTHER: [&str; 4] = [
+    "setpriv",
+    "--reuid=61001",
+    "--regid=61001",
+    "--clear-groups",
+];
+
+/// Saves its state when it is sent SIGTERM.
+const SAVES: &str = "trap 'echo saved; exit 3' TERM; echo ready $$; while :; do sleep 0.01; done";
+
+/// As a user of its own, next to a command of root's and in a session of its own.
+const LEFTOVERS: &str = "
+    saves='trap \"echo saved; exit 0\" TERM; echo ready $$; while :; do sleep 0.01; done'
+    setpriv --reuid=61001 --clear-groups sh -c \"$saves\" &
+    setpriv --reuid=61002 --clear-groups setsid sh -c \"$saves\" &
+    trap 'exit 3' TERM; echo ready 1; while :; do sleep 0.01; done";
+
+/// The homes in which there are other users.
+fn homes_of_root() -> Vec<Home> {
+    if !is_root() {
+        skipped("to become another user needs root");
+        return Vec::new();
+    }
+    [Home::Plain, Home::Pid1]
+        .into_iter()
+        .filter(|home| home.is_possible())
+        .collect()
+}
+
+fn as_another<'a>(command: &[&'a str]) -> Vec<&'a str> {
+    [&AS_ANOTHER[..], command].concat()
+}
+
+fn not_permitted(signal: &str) -> String {
+    format!("not permitted to send {signal} to pid ")
+}
+
+const ADVICE: &str = "it runs as another user; grant CAP_KILL or CAP_SETUID, or run as that user";
+
+/// A copy of the fixture that becomes user 61001 without any right.
+fn setuid_fixture(folder: &Folder) -> String {
+    let program = folder.file("fixture");
+    std::fs::copy(fixture(), &program).unwrap();
+    chown(&program, Some(61001), None).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o4755)).unwrap();
+    program
+}
+
+#[test]
+fn a_command_of_another_user_gets_every_signal_with_its_value() {
+    for home in homes_of_root() {
+        for group in ["", "-g"] {
+            let fixture = fixture();
+            let mut run = start(home)
+                .through(&WITHOUT_KILL)
+                .options(group)
+                .run(&as_another(&[&fixture, "print-signals", "15"]));
+            run.ready();
+            run.signal(libc::SIGHUP);
+            assert!(run.line().starts_with("1 0 "), "{home:?} {group}");
+            // Values keep their order.
+            let queued = std::process::Command::new(&fixture)
+                .args(["queue", &run.pid.to_string(), "40", "7", "17"])
+                .status();
+            assert!(queued.unwrap().success());
+            for value in 7..17 {
+                let line = run.line();
+                assert!(line.starts_with("40 -1 "), "{home:?} {group}: {line}");
+                assert!(line.ends_with(&format!(" {value}")), "{line}");
+            }
+            run.signal(libc::SIGTERM);
+            assert!(run.line().starts_with("15 0 "), "{home:?} {group}");
+            assert_eq!(run.wait(), Ended::code(0), "{home:?} {group}");
+            assert_eq!(run.errors(), "", "{home:?} {group}");
+            assert_eq!(run.rest(), Vec::<String>::new(), "each signal once");
+        }
+    }
+}
+
+#[test]
+fn a_command_of_another_user_that_ignores_the_stop_signal_is_killed() {
+    for home in homes_of_root() {
+        for options in ["", "--leftovers leave", "-g --leftovers leave"] {
+            let stubborn = "trap '' TERM; echo ready $$; while :; do sleep 0.01; done";
+            let mut run = start(home)
+                .through(&WITHOUT_KILL)
+                .options("-t 300ms")
+                .options(options)
+                .run(&as_another(&["sh", "-c", stubborn]));
+            run.ready();
+            run.signal(libc::SIGTERM);
+            assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL));
+            let errors = run.errors();
+            assert!(errors.contains("sending SIGKILL"), "{home:?}: {errors}");
+            assert!(errors.contains("it ignores SIGTERM"), "{home:?}: {errors}");
+            assert!(!errors.contains("left behind"), "{home:?}: {errors}");
+        }
+    }
+}
+
+#[test]
+fn leftovers_of_other_users_are_stopped() {
+    for home in homes_of_root() {
+        for options in ["", "-g"] {
+            let mut run = start(home)
+                .through(&WITHOUT_KILL)
+                .options(options)
+                .shell(LEFTOVERS);
+            for _ in 0..3 {
+                run.ready();
+            }
+            run.signal(libc::SIGTERM);
+            assert_eq!(run.wait(), Ended::code(3), "{home:?} {options}");
+            let saved = ["saved", "saved"];
+            assert_eq!(run.rest(), saved, "{home:?} {options}: {}", run.errors());
+            // The shell may say what has become of its children.
+            assert!(!run.errors().contains("supervise: "), "{}", run.errors());
+        }
+    }
+}
+
+#[test]
+fn leftovers_of_other_users_are_killed_at_the_deadline() {
+    for home in homes_of_root() {
+        let mut run = start(home)
+            .through(&WITHOUT_KILL)
+            .options("-t 300ms")
+            .shell(
+                "setpriv --reuid=61001 --clear-groups \
+                 sh -c 'trap \"\" TERM; echo ready $$; while :; do sleep 0.01; done' &
+             trap 'exit 3' TERM; echo ready 1; while :; do sleep 0.01; done",
+            );
+        run.ready();
+        run.ready();
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.wait(), Ended::code(3), "{home:?}");
+        let errors = run.errors();
+        assert!(errors.contains("it ignores SIGTERM"), "{home:?}: {errors}");
+        assert!(!errors.contains("left behind"), "{home:?}: {errors}");
+    }
+}
+
+#[test]
+fn a_group_with_members_of_another_user_gets_every_signal() {
+    for home in homes_of_root() {
+        let fixture = fixture();
+        let mut run = start(home)
+            .through(&WITHOUT_KILL)
+            .options("-g")
+            .shell(&format!(
+                "trap : HUP; trap 'wait; exit 3' TERM
+                 setpriv --reuid=61001 --clear-groups {fixture} print-signals 15 &
+                 while :; do sleep 0.01; done"
+            ));
+        run.ready();
+        // kill(2) reports success: the shell has had it.
+        run.signal(libc::SIGHUP);
+        assert!(run.line().starts_with("1 "), "{home:?}");
+        run.signal(libc::SIGTERM);
+        // A group is resumed after a stop request.
+        assert!(run.line().starts_with("15 "), "{home:?}");
+        assert_eq!(run.wait(), Ended::code(3), "{home:?}: {}", run.errors());
+        assert!(!run.errors().contains("supervise: "), "{}", run.errors());
+    }
+}
+
+#[test]
+fn many_leftovers_of_another_user_are_signaled_together() {
+    for home in homes_of_root() {
+        let mut run = start(home).through(&WITHOUT_KILL).options("-vv").shell(
+            "setpriv --reuid=61001 --clear-groups \
+                 sh -c 'for i in $(seq 150); do sleep 1000 & done; echo ready $$; wait' &
+             trap 'exit 3' TERM; while :; do sleep 0.01; done",
+        );
+        run.ready();
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.wait(), Ended::code(3), "{home:?}");
+        let errors = run.errors();
+        let sent = errors.matches(" as user 61001").count();
+        // Two signals each; the shell may have reaped some by the second.
+        assert!((151..=302).contains(&sent), "{home:?}: {sent}: {errors}");
+        assert!(!errors.contains("not permitted"), "{home:?}: {errors}");
+    }
+}
+
+#[test]
+fn without_a_child_the_signal_is_sent_all_the_same() {
+    let fixture = fixture();
+    for home in homes_of_root() {
+        let mut run = start(home)
+            .through(&WITHOUT_KILL)
+            .through(&[&fixture, "childless"])
+            .options("-v")
+            .run(&as_another(&["sh", "-c", SAVES]));
+        run.ready();
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.line(), "saved", "{home:?}");
+        let errors = run.errors();
+        assert!(errors.contains("cannot fork to signal"), "{errors}");
+        // Root again, and nobody else.
+        if let Some(uids) = status_field(run.pid, "Uid") {
+            assert_eq!(uids, "0\t0\t0\t0");
+        }
+        assert_eq!(run.wait(), Ended::code(3), "{home:?}");
+    }
+}
+
+#[test]
+fn without_either_capability_nothing_is_tried_and_the_process_is_named() {
+    let fixture = fixture();
+    for home in homes_of_root() {
+        let folder = Folder::new();
+        let program = setuid_fixture(&folder);
+        // Were it tried, it would be in the process itself, and the end of that.
+        let mut run = start(home)
+            .through(&[&fixture, "childless", &fixture, "no-setresuid"])
+            .through(&WITHOUT_BOTH)
+            .options("-t 500ms")
+            .run(&[
+                &program,
+                "as-user",
+                "61001",
+                &fixture,
+                "print-signals",
+                "15",
+            ]);
+        run.ready();
+        let command = Leftover(run.command());
+        run.signal(libc::SIGUSR1);
+        run.wait_for_error(&not_permitted("SIGUSR1"));
+        run.signal(libc::SIGTERM);
+        // Accounted for as killed, and left to whoever can.
+        assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
+        let errors = run.errors();
+        assert_eq!(errors.matches("not permitted").count(), 1, "{errors}");
+        assert!(errors.contains(ADVICE), "{errors}");
+        for when in ["has not ended yet", "is left behind"] {
+            let line = format!("{when}: {ADVICE}");
+            assert!(errors.contains(&line), "{home:?}: {line}: {errors}");
+        }
+        drop(command);
+    }
+}
+
+#[test]
+fn leftovers_that_cannot_be_signaled_are_named() {
+    for home in homes_of_root() {
+        for options in ["", "-g"] {
+            let folder = Folder::new();
+            let program = setuid_fixture(&folder);
+            let fixture = fixture();
+            let mut run = start(home)
+                .through(&WITHOUT_BOTH)
+                .options("-t 500ms")
+                .options(options)
+                .shell(&format!(
+                    "{program} as-user 61001 {fixture} print-signals 15 &
+                     trap 'exit 3' TERM; echo ready 1; while :; do sleep 0.01; done",
+                ));
+            let ready = [run.ready(), run.ready()];
+            // As PID 1 it is killed with its namespace.
+            let left = ready.into_iter().find(|pid| *pid != 1);
+            let left = left.filter(|_| !home.is_pid1()).map(Leftover);
+            run.signal(libc::SIGTERM);
+            assert_eq!(run.wait(), Ended::code(3), "{home:?} {options}");
+            let errors = run.errors();
+            let line = not_permitted("SIGTERM");
+            assert_eq!(errors.matches(&line).count(), 1, "{home:?}: {errors}");
+            let line = format!("is left behind: {ADVICE}");
+            assert!(errors.contains(&line), "{home:?} {options}: {errors}");
+            drop(left);
+        }
+    }
+}
+
+#[test]
+fn a_filter_that_kills_for_setresuid_ends_nobody_but_the_child() {
+    for home in homes_of_root() {
+        let mut run = start(home)
+            .through(&WITHOUT_KILL)
+            .through(&[&fixture(), "no-setresuid"])
+            .options("-t 500ms")
+            .run(&[&fixture(), "as-user", "61001", "sh", "-c", SAVES]);
+        run.ready();
+        let command = Leftover(run.command());
+        run.signal(libc::SIGTERM);
+        assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
+        let errors = run.errors();
+        assert!(errors.contains(&not_permitted("SIGTERM")), "{errors}");
+        drop(command);
+    }
+}
+
+#[test]
+fn users_that_are_not_mapped_are_left_alone() {
+    if homes_of_root().is_empty() || !Home::UserPid1.is_possible() {
+        return;
+    }
+    let fixture = fixture();
+    // Were it tried, it would be in the process itself, and the end of that.
+    let mut run = start(Home::UserPid1)
+        .through(&[&fixture, "childless", &fixture, "no-setresuid"])
+        .through(&WITHOUT_KILL)
+        .options("-t 500ms")
+        .shell(
+            "(trap '' TERM; while :; do sleep 0.01; done) &
+             trap 'exit 3' TERM; echo ready 1; while :; do sleep 0.01; done",
+        );
+    run.ready();
+    // Of root outside, whom there is no number for inside.
+    let mut stranger = std::process::Command::new("nsenter")
+        .args(["--target", &run.pid.to_string(), "--pid", "--"])
+        .args([
+            "sh",
+            "-c",
+            "trap '' TERM; echo; while :; do sleep 0.01; done",
+        ])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Read::read_exact(stranger.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+    run.signal(libc::SIGTERM);
+    assert_eq!(run.wait(), Ended::code(3), "{}", run.errors());
+    let errors = run.errors();
+    assert!(errors.contains(&not_permitted("SIGTERM")), "{errors}");
+    stranger.wait().unwrap();
+}
