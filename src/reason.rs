@@ -417,6 +417,50 @@ mod tests {
             ..SignalSets::default()
         };
         assert_eq!(of(both(), true, inner), Reason::Handles(Signal::INT));
+        // What blocks it without it being pending has taken it (sigwait); what is pending
+        // there is not dropped.
+        let waits_for_term = SignalSets {
+            blocked: set(Signal::TERM),
+            handled: set(Signal::INT),
+            ..SignalSets::default()
+        };
+        assert_eq!(
+            of(both(), true, waits_for_term),
+            Reason::Taken(Signal::TERM)
+        );
+        let pending = SignalSets {
+            pending: set(Signal::TERM),
+            handled: set(Signal::INT),
+            ..SignalSets::default()
+        };
+        for inner_init in [false, true] {
+            assert_eq!(
+                of(both(), inner_init, pending),
+                Reason::NotDelivered(Signal::TERM)
+            );
+        }
+        let handles_term = SignalSets {
+            handled: set(Signal::TERM),
+            ..SignalSets::default()
+        };
+        let reversed = || vec![Signal::TERM, Signal::INT];
+        assert_eq!(
+            of(reversed(), true, handles_term),
+            Reason::Handles(Signal::TERM)
+        );
+        assert_eq!(
+            of(reversed(), false, handles_term),
+            Reason::Taken(Signal::INT)
+        );
+        let blocks_term = SignalSets {
+            blocked: set(Signal::TERM),
+            pending: set(Signal::TERM),
+            ..SignalSets::default()
+        };
+        assert_eq!(
+            of(vec![Signal::TERM], false, blocks_term),
+            Reason::Blocks(Signal::TERM)
+        );
         // If it can act on none of them, the last one counts as well.
         let ignores_both = SignalSets {
             ignored: set(Signal::TERM).or(set(Signal::INT)),
@@ -426,6 +470,61 @@ mod tests {
         assert_eq!(of(both(), false, ignores_both), expected);
         let none = SignalSets::default();
         assert_eq!(of(both(), true, none), Reason::InnerInit(Signal::TERM));
+    }
+
+    #[test]
+    fn what_has_ended_or_is_dead_is_not_reaped() {
+        for state in [b'Z', b'X'] {
+            let facts = Facts { state, ..asked() };
+            assert_eq!(Reason::of(facts), Reason::NotReaped(None));
+        }
+    }
+
+    #[test]
+    fn each_reason_has_its_own_words() {
+        let app = || named(8, "app");
+        let sh = || named(7, "sh");
+        let term = Signal::TERM;
+        for (reason, words) in [
+            (Reason::NotReaped(None), "parent outside the PID namespace"),
+            (
+                Reason::NotReaped(Some(app())),
+                "its parent pid 8 (app) does not",
+            ),
+            (Reason::Frozen, "frozen; thaw it"),
+            (Reason::Uninterruptible(None), "no signal reaches it"),
+            (
+                Reason::Uninterruptible(Some("nfs_wait".to_owned())),
+                "no signal reaches it (at nfs_wait)",
+            ),
+            (Reason::Stopped, "it is stopped"),
+            (Reason::Traced, "a debugger"),
+            (
+                Reason::NotAsked(None),
+                "it is asked when the command has ended",
+            ),
+            (Reason::NotAsked(Some(app())), "pid 8 (app) is to stop it"),
+            (Reason::NotAsked(Some(sh())), "pid 7 (sh) is a shell"),
+            (Reason::NotAskedOutside, "the container engine started it"),
+            (Reason::NotAllowed, "runs as another user"),
+            (Reason::NoTime, "a grace period of 0"),
+            (Reason::TooLate, "after everything was asked"),
+            (Reason::Ignores(term), "ignores SIGTERM"),
+            (Reason::Blocks(term), "blocks SIGTERM"),
+            (
+                Reason::WaitsFor(term, app()),
+                "if it runs pid 8 (app) in the foreground",
+            ),
+            (Reason::Handles(term), "handles SIGTERM"),
+            (Reason::NotDelivered(term), "SIGTERM has not been delivered"),
+            (Reason::InnerInit(term), "a PID namespace of its own"),
+            (Reason::Taken(term), "has taken SIGTERM"),
+            (Reason::Unknown(term), "was sent SIGTERM"),
+        ] {
+            let text = reason.to_string();
+            assert!(text.contains(words), "{reason:?}: {text}");
+            assert!(!text.contains('\n') && !text.ends_with('.'), "{text}");
+        }
     }
 
     #[test]

@@ -437,9 +437,125 @@ mod tests {
         for text in ["256", "-1", "+1", "", "x"] {
             assert!(parse_code(text).is_err(), "{text:?}");
         }
-        assert_eq!(parse_switch("Yes"), Ok(true));
-        assert_eq!(parse_switch("0"), Ok(false));
+        assert_eq!(parse_code("0"), Ok(0));
+        assert_eq!(parse_code("1"), Ok(1));
+        for text in ["1", "TRUE", "Yes", "on"] {
+            assert_eq!(parse_switch(text), Ok(true));
+        }
+        for text in ["0", "false", "No", "off"] {
+            assert_eq!(parse_switch(text), Ok(false));
+        }
         assert!(parse_switch("2").is_err());
+    }
+
+    #[test]
+    fn a_stop_delay_is_shorter_than_the_grace_period() {
+        let seconds = Duration::from_secs;
+        let grace = Grace::For(seconds(10));
+        assert_eq!(parse_stop_delay("9", grace), Ok(seconds(9)));
+        assert_eq!(parse_stop_delay("0", grace), Ok(seconds(0)));
+        assert_eq!(
+            parse_stop_delay("0", Grace::For(seconds(0))),
+            Ok(seconds(0))
+        );
+        assert_eq!(parse_stop_delay("99", Grace::Infinite), Ok(seconds(99)));
+        for text in ["10", "11", "x", "-1", "infinity"] {
+            assert!(parse_stop_delay(text, grace).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rehearsal_has_a_time_and_a_signal() {
+        let both = default_stop_on();
+        let read = |text, stop_on, rewrite: &[_]| parse_rehearse(text, stop_on, rewrite);
+        let at = |after, signal| Ok(Rehearse { after, signal });
+        let five = Some(Duration::from_secs(5));
+        assert_eq!(read("5", both, &[]), at(five, Signal::TERM));
+        assert_eq!(read("ready", both, &[]), at(None, Signal::TERM));
+        // What is dropped or forwarded as another signal.
+        let to_int = (Signal::TERM, Some(Signal::INT));
+        assert_eq!(read("5", both, &[to_int]), at(five, Signal::TERM));
+        let dropped = (Signal::TERM, None);
+        assert_eq!(read("5", both, &[dropped]), at(five, Signal::INT));
+        assert!(read("5", both, &[dropped, (Signal::INT, None)]).is_err());
+        assert!(read("5", SignalSet::EMPTY, &[]).is_err());
+        for (text, taken) in [
+            ("server", true),
+            ("./server", true),
+            ("/srv/7", true),
+            ("server2", false),
+            ("-5", false),
+            ("5M", false),
+        ] {
+            let why = read(text, both, &[]).unwrap_err();
+            assert_eq!(why.contains("was taken for the duration"), taken, "{why}");
+        }
+    }
+
+    #[test]
+    fn words_are_read() {
+        assert_eq!(parse_log_format("text"), Ok(LogFormat::Text));
+        assert_eq!(parse_log_format("json"), Ok(LogFormat::Json));
+        assert!(parse_log_format("xml").is_err());
+        for (text, policy) in [
+            ("auto", Leftovers::Auto),
+            ("stop", Leftovers::Stop),
+            ("wait", Leftovers::Wait),
+            ("leave", Leftovers::Leave),
+        ] {
+            assert_eq!(parse_leftovers(text), Ok(policy));
+        }
+        assert!(parse_leftovers("keep").is_err());
+        for text in [
+            "warn",
+            "off",
+            "debug",
+            "supervise=debug",
+            "warn,supervise::cli=trace",
+        ] {
+            assert_eq!(check_log_filter(text), Ok(()), "{text}");
+        }
+        for text in ["warm", "debug,warm", "other=debug", "a=b=c", ""] {
+            assert!(check_log_filter(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn units_that_are_a_typing_error_are_told() {
+        for text in ["5M", "1month", "2months", "1h 2w", "1y"] {
+            let why = parse_grace(text).unwrap_err();
+            assert!(why.contains("unknown unit"), "{why}");
+        }
+        for text in ["5x", "m", ""] {
+            let why = parse_grace(text).unwrap_err();
+            assert!(why.contains("is not a duration"), "{why}");
+        }
+        let why = parse_grace("2147483648").unwrap_err();
+        assert!(why.contains("68 years"), "{why}");
+    }
+
+    #[test]
+    fn signals_that_cannot_be_received_are_refused() {
+        assert_eq!(parse_received("USR1"), Ok(Signal::USR1));
+        for text in ["KILL", "STOP", "CHLD", "NOPE"] {
+            assert!(parse_received(text).is_err(), "{text}");
+        }
+        // But can be sent.
+        assert_eq!(
+            parse_rewrite("TERM:KILL"),
+            Ok((Signal::TERM, Some(Signal::KILL)))
+        );
+        assert_eq!(parse_signal("KILL"), Ok(Signal::KILL));
+    }
+
+    #[test]
+    fn several_rewritings_are_kept() {
+        let mut rewrite = Vec::new();
+        let to_int = (Signal::TERM, Some(Signal::INT));
+        let dropped = (Signal::HUP, None);
+        assert_eq!(add_rewrite(&mut rewrite, to_int), Ok(()));
+        assert_eq!(add_rewrite(&mut rewrite, dropped), Ok(()));
+        assert_eq!(rewrite, [to_int, dropped]);
     }
 
     #[test]

@@ -354,6 +354,66 @@ mod tests {
     }
 
     #[test]
+    fn names_are_those_of_kill() {
+        for (number, name) in [
+            (1, "SIGHUP"),
+            (6, "SIGABRT"),
+            (29, "SIGIO"),
+            (31, "SIGSYS"),
+            (32, "signal 32"),
+            (33, "signal 33"),
+            (34, "SIGRTMIN"),
+            (35, "SIGRTMIN+1"),
+            (64, "SIGRTMIN+30"),
+        ] {
+            let signal = Signal::from_number(number).unwrap();
+            assert_eq!(signal.to_string(), name);
+            assert_eq!(signal.number(), number);
+        }
+        for number in [i32::MIN, -1, 0, 65, i32::MAX] {
+            assert_eq!(Signal::from_number(number), None, "{number}");
+        }
+    }
+
+    #[test]
+    fn sets_are_made_of_signals() {
+        let of = |signals: &[Signal]| {
+            let mut set = SignalSet::EMPTY;
+            for signal in signals {
+                set.insert(*signal);
+            }
+            set
+        };
+        let (hup, int, term) = (Signal::HUP, Signal::INT, Signal::TERM);
+        assert_eq!(SignalSet::from_bits(1 | 1 << 14), of(&[hup, term]));
+        assert_eq!(of(&[hup, term]).and(of(&[hup, int])), of(&[hup]));
+        assert_eq!(of(&[hup, term]).or(of(&[hup, int])), of(&[hup, int, term]));
+        assert_eq!(of(&[int, term]).first(), Some(int));
+        assert_eq!(of(&[Signal(64)]).first(), Some(Signal(64)));
+        assert_eq!(SignalSet::EMPTY.first(), None);
+        let mut set = of(&[hup, term]);
+        set.remove(int);
+        set.remove(hup);
+        assert_eq!(set, of(&[term]));
+        set.insert(term);
+        assert_eq!(set, of(&[term]));
+    }
+
+    #[test]
+    fn who_gets_a_signal_and_may_ask_to_stop() {
+        for (origin, for_command, may_ask) in [
+            (Origin::ForUs, true, true),
+            (Origin::Group, false, true),
+            (Origin::Key, true, false),
+            (Origin::GroupKey, false, false),
+            (Origin::Ourselves, false, false),
+        ] {
+            assert_eq!(origin.is_for_command(), for_command, "{origin:?}");
+            assert_eq!(origin.may_ask_to_stop(), may_ask, "{origin:?}");
+        }
+    }
+
+    #[test]
     fn only_what_the_kernel_lets_pass_is_queued_on() {
         let received = |code| Received {
             signal: Signal::TERM,
@@ -372,6 +432,13 @@ mod tests {
             assert_eq!(
                 received(code).can_be_queued_on(),
                 expected,
+                "si_code {code}"
+            );
+            // What a process may send so, it may have filled in as it liked.
+            assert_eq!(received(code).may_be_forged(), expected, "si_code {code}");
+            assert_eq!(
+                received(code).is_from_kernel(),
+                code == 0x80,
                 "si_code {code}"
             );
         }

@@ -112,6 +112,32 @@ mod tests {
     }
 
     #[test]
+    fn what_happened_is_told_in_words_and_as_a_code() {
+        for (ending, text, code) in [
+            (Ending::NotExecuted(127), "was not executed", 127),
+            (Ending::Exited(3), "exited with status 3", 3),
+            (TERM, "killed by SIGTERM", 143),
+            (
+                Ending::Killed(Signal::TERM, true),
+                "killed by SIGTERM (core dumped)",
+                143,
+            ),
+        ] {
+            assert_eq!((ending.to_string().as_str(), ending.code()), (text, code));
+        }
+        assert_eq!(LastAct::Exit(7).code(), 7);
+        assert_eq!(LastAct::Die(Signal::TERM).code(), 143);
+    }
+
+    #[test]
+    fn what_was_not_executed_has_no_status_to_remap() {
+        let rules = rules(&[127], true);
+        let ending = Ending::NotExecuted(127);
+        assert_eq!(rules.last_act(ending), LastAct::Exit(127));
+        assert_eq!(rules.last_act(Ending::Exited(127)), LastAct::Exit(0));
+    }
+
+    #[test]
     fn with_reraise_it_dies_of_the_same_signal() {
         assert_eq!(rules(&[], true).last_act(TERM), LastAct::Die(Signal::TERM));
         assert_eq!(
