@@ -17,7 +17,7 @@ use crate::reason::{Facts, Named, Reason};
 use crate::signal::{Received, Signal};
 use crate::sys::process::{self, PidFd, Rights};
 use crate::sys::signals::{Target, kill, send_on, send_on_by_handle};
-use crate::sys::{as_user, descriptors};
+use crate::sys::{as_user, closing, descriptors};
 
 /// How often the tree is read at most, until a reading shows nobody new.
 /// Something that forks without end always does; SIGKILL comes to it again and
@@ -511,7 +511,7 @@ impl Leftovers {
                 break;
             }
         }
-        found.remove(&self.own_pid);
+        found.retain(|pid, _| *pid != self.own_pid && !closing::is_closer(*pid));
         let found = found.into_iter();
         Some(found.map(|(pid, stat)| Found::new(pid, &stat)).collect())
     }

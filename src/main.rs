@@ -83,6 +83,7 @@ fn run(arguments: &[OsString], inherited: Inherited) -> LastAct {
     }
     let last_act = supervisor::run(&settings, inherited);
     logging::finish();
+    sys::closing::leave();
     last_act
 }
 

@@ -18,9 +18,11 @@ use std::time::Duration;
 use log::{debug, warn};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::socket::{UnixAddr, bind, connect, getsockname};
+use nix::sys::socket::{Shutdown, UnixAddr, bind, connect, getsockname, shutdown};
+use nix::sys::stat::{Mode, umask};
 
 use crate::procfs::{self, Identity, Kinship};
+use crate::sys::closing::{self, Passed};
 use crate::sys::datagram::{self, Credentials, Datagram};
 use crate::sys::descriptors::{self, above_stdio};
 use crate::sys::process::own_pid;
@@ -38,6 +40,12 @@ const BATCH: usize = 64;
 
 /// How many are taken at most when there is no later time to take them.
 const LAST_BATCH: usize = 4096;
+
+/// As many descriptors as are enough for whatever is passed to us.
+const ENOUGH: u64 = 4096;
+
+/// How often is tried again to have descriptors closed.
+const CLOSE_AGAIN: Duration = Duration::from_secs(1);
 
 /// The relay, between the start and the end of the command.
 #[derive(Debug)]
@@ -57,6 +65,8 @@ pub(crate) struct Relay {
     file: Option<PathBuf>,
     /// Readable while a signal waits.
     signals: Option<OwnedFd>,
+    /// How many descriptors may be open.
+    limit: usize,
     /// What could not be sent yet. While there is something, nothing is taken in:
     /// whoever goes on sending waits, as it would for a busy manager.
     unsent: VecDeque<Message>,
@@ -73,7 +83,7 @@ pub(crate) struct Relay {
 #[derive(Debug)]
 struct Message {
     bytes: Vec<u8>,
-    descriptors: Vec<OwnedFd>,
+    descriptors: Passed,
 }
 
 impl Relay {
@@ -113,6 +123,7 @@ impl Relay {
             address,
             file,
             signals: None,
+            limit: 0,
             unsent: VecDeque::new(),
             user: None,
             main: None,
@@ -145,8 +156,20 @@ impl Relay {
             signals
         } else {
             // A message may bring 253 of them.
-            descriptors::raise_limit();
+            self.limit = descriptors::raise_limit_to(ENOUGH);
             signals::watch()?
+        };
+        closing::start();
+        // Where nothing is taken in, what is closed meanwhile ends the wait.
+        let listening = if closing::is_full(self.limit) {
+            PollFlags::empty()
+        } else {
+            PollFlags::POLLIN
+        };
+        let timeout = if closing::is_stuck() {
+            Some(timeout.map_or(CLOSE_AGAIN, |timeout| timeout.min(CLOSE_AGAIN)))
+        } else {
+            timeout
         };
         let sending = if self.unsent.is_empty() {
             None
@@ -155,7 +178,7 @@ impl Relay {
         };
         let (other, events) = match sending {
             Some(upstream) => (upstream, PollFlags::POLLOUT),
-            None => (&self.socket, PollFlags::POLLIN),
+            None => (&self.socket, listening),
         };
         let mut waiting = [
             PollFd::new(other.as_fd(), events),
@@ -186,7 +209,7 @@ impl Relay {
         }
         self.unsent.push_back(Message {
             bytes: text.as_bytes().to_owned(),
-            descriptors: Vec::new(),
+            descriptors: Passed::default(),
         });
         self.send();
     }
@@ -209,20 +232,21 @@ impl Relay {
         self.user = command.and_then(procfs::uid).or(self.user);
         for _ in 0..at_most {
             self.send();
-            if !self.unsent.is_empty() {
-                return;
+            if !self.unsent.is_empty() || closing::is_full(self.limit) {
+                break;
             }
             match datagram::receive(self.socket.as_fd()) {
                 Ok(datagram) => self.take(datagram, command),
                 // None there; anything else would come again and again, and the
                 // next turn of the loop tries again.
-                Err(_) => return,
+                Err(_) => break,
             }
         }
+        closing::start();
     }
 
     /// Takes one message in.
-    fn take(&mut self, datagram: Datagram, command: Option<i32>) {
+    fn take(&mut self, mut datagram: Datagram, command: Option<i32>) {
         let Some(sender) = datagram.sender.filter(|sender| self.is_ours(*sender)) else {
             let whom = datagram.sender.map_or_else(
                 || "someone unknown".to_owned(),
@@ -233,6 +257,7 @@ impl Relay {
             ));
             return;
         };
+        datagram.descriptors.trusted = true;
         if datagram.cut {
             self.complain(&format!(
                 "a notification from pid {} is not passed on: longer than 4096 bytes, or more \
@@ -294,7 +319,7 @@ impl Relay {
 
     /// Sends what there is, as far as it goes without waiting.
     fn send(&mut self) {
-        // Its descriptors are closed with it: systemd-notify waits for that.
+        // Its descriptors are closed then: systemd-notify waits for that.
         while let Some(message) = self.unsent.pop_front() {
             match self.send_one(&message) {
                 Ok(()) => {}
@@ -313,7 +338,7 @@ impl Relay {
 
     fn send_one(&mut self, message: &Message) -> nix::Result<()> {
         if let Some(upstream) = &self.upstream {
-            match datagram::send(upstream.as_fd(), &message.bytes, &message.descriptors) {
+            match datagram::send(upstream.as_fd(), &message.bytes, message.descriptors.all()) {
                 // The manager has a new socket at the old address.
                 Err(Errno::ECONNREFUSED | Errno::ENOTCONN) => {}
                 result => return result,
@@ -326,7 +351,7 @@ impl Relay {
         let upstream = datagram::sender()?;
         connect(upstream.as_raw_fd(), manager)?;
         let upstream = self.upstream.insert(upstream);
-        datagram::send(upstream.as_fd(), &message.bytes, &message.descriptors)
+        datagram::send(upstream.as_fd(), &message.bytes, message.descriptors.all())
     }
 
     /// Complains once. A stranger must not be able to fill the log.
@@ -353,6 +378,11 @@ impl Drop for Relay {
             // If it cannot be removed, nobody listens there any more.
             let _ = std::fs::remove_file(file);
         }
+        // Nothing more comes in; what is there must not be left to the kernel, which
+        // would close its descriptors in our place.
+        let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Read);
+        while datagram::receive(self.socket.as_fd()).is_ok() {}
+        closing::finish();
     }
 }
 
@@ -399,19 +429,26 @@ fn others_may_enter(folder: &Path) -> bool {
 
 fn bind_to(socket: &OwnedFd, path: &Path) -> nix::Result<()> {
     let address = UnixAddr::new(path)?;
-    let mut bound = bind(socket.as_raw_fd(), &address);
+    let mut bound = bind_for_all(socket, &address);
     // One of a process that was killed, perhaps before this container was started
     // again: pids are the same then.
     if bound == Err(Errno::EADDRINUSE) && is_abandoned(&address) {
+        // The folder may be another user's, and be another one by now: even then it can
+        // be only a file of this name that goes.
         let _ = std::fs::remove_file(path);
-        bound = bind(socket.as_raw_fd(), &address);
+        bound = bind_for_all(socket, &address);
     }
-    bound?;
-    // Whoever the command becomes may send; who it was is checked.
-    if std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).is_err() {
-        debug!("{} is for our own user alone", path.display());
-    }
-    Ok(())
+    bound
+}
+
+/// Gives the socket a file that everyone may send to: whoever the command becomes may,
+/// and who it was is checked. Not chmod(2), which in a folder of another user's may meet
+/// another file.
+fn bind_for_all(socket: &OwnedFd, address: &UnixAddr) -> nix::Result<()> {
+    let before = umask(Mode::from_bits_truncate(0o111));
+    let bound = bind(socket.as_raw_fd(), address);
+    umask(before);
+    bound
 }
 
 fn is_abandoned(address: &UnixAddr) -> bool {

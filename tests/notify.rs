@@ -11,15 +11,16 @@
 
 mod common;
 
-use std::io::{IoSliceMut, Write};
+use std::io::{BufRead, BufReader, IoSliceMut, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use common::*;
 use nix::cmsg_space;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, setsockopt, sockopt,
 };
@@ -202,6 +203,32 @@ fn with_a_nested_one(manager: &Manager) -> String {
 }
 
 #[test]
+fn its_socket_is_for_everyone_and_no_mode_is_set_by_path() {
+    let manager = Manager::new();
+    let folder = Folder::new();
+    let watch = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
+    let changes = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_ATTRIB;
+    watch.add_watch(folder.path(), changes).unwrap();
+    let mut run = manager
+        .start(Home::Plain)
+        .variable("RUNTIME_DIRECTORY", folder.path().to_str().unwrap())
+        .through(&["sh", "-c", "umask 027; exec \"$@\"", "sh"])
+        .shell("stat -c %a $NOTIFY_SOCKET; umask; echo >$RUNTIME_DIRECTORY/last");
+    assert_eq!(run.line(), "666");
+    assert_eq!(run.line(), "0027", "the command's own");
+    assert_eq!(run.wait(), Ended::code(0));
+    let events = watch.read_events().unwrap();
+    let events: Vec<_> = events
+        .into_iter()
+        .map(|event| (event.mask, event.name.unwrap_or_default()))
+        .collect();
+    // A path may be another file's by now, where the folder is another user's.
+    let expected = [format!("supervise.{}.notify", run.pid), "last".to_owned()]
+        .map(|name| (AddWatchFlags::IN_CREATE, name.into()));
+    assert_eq!(events, expected);
+}
+
+#[test]
 fn a_nested_one_does_not_speak_for_the_unit() {
     for home in homes() {
         for named in [true, false] {
@@ -361,6 +388,103 @@ fn a_stranger_is_not_heard() {
     manager.expect("STOPPING=1\nSTATUS=Stopping");
     assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
     assert_eq!(run.errors().lines().count(), 1, "{}", run.errors());
+}
+
+/// A process that passes a descriptor whose close blocks, for as long as the value lives.
+struct Slow(std::process::Child);
+
+impl Slow {
+    /// To be called while `supervise` is stopped: then nobody has a copy any more.
+    fn new(address: &str, wrapper: &[&str], how: &str) -> Self {
+        let fixture = fixture();
+        let words = [wrapper, &[&fixture, "notify-with-slow-one", how]].concat();
+        let mut child = Command::new(words[0])
+            .args(&words[1..])
+            .env("NOTIFY_SOCKET", address)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let stdout = child.stdout.as_mut().unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        assert!(line.starts_with("ready "), "{line}");
+        Self(child)
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn no_descriptor_of_a_stranger_holds_anything_up() {
+    let as_another = &[
+        "setpriv",
+        "--reuid=61238",
+        "--regid=61238",
+        "--clear-groups",
+    ][..];
+    for home in homes() {
+        for (wrapper, how) in [
+            (&[][..], "direct"),
+            (&[][..], "queued"),
+            (as_another, "queued"),
+        ] {
+            if !wrapper.is_empty() && !is_root() {
+                skipped("to become another user needs root");
+                continue;
+            }
+            let manager = Manager::new();
+            let report = manager.folder.file("report");
+            let options = format!("-w --report {report}");
+            let mut run = manager.start(home).options(&options).shell(&format!(
+                "sleep 1038 & {} notify READY=1; echo ready $$; exec sleep 1038",
+                fixture()
+            ));
+            let address = notify_socket(&mut run).unwrap();
+            manager.expect("READY=1");
+            send(run.pid, libc::SIGSTOP);
+            let _slow = Slow::new(&address, wrapper, how);
+            send(run.pid, libc::SIGCONT);
+            run.wait_for_error("is not passed on");
+            if how == "queued" {
+                // It closes that, and will not be done before we are.
+                eventually("a child closes it", || children_of(run.pid).len() == 2);
+            }
+            run.signal(libc::SIGTERM);
+            assert_eq!(run.wait(), Ended::killed(home, libc::SIGTERM), "{home:?}");
+            let errors = run.errors();
+            let orphans = errors.matches("reaped orphan").count();
+            assert_eq!(orphans, 1, "{home:?}, {how}: {errors}");
+            assert_eq!(errors.lines().count(), 2, "{home:?}, {how}: {errors}");
+            let report = manager.folder.read("report");
+            let others = r#""leftovers":{"signaled":1,"killed":0,"#;
+            assert!(report.contains(others), "{home:?}, {how}: {report}");
+            assert!(report.contains(r#""orphans_reaped":1"#), "{report}");
+        }
+    }
+}
+
+#[test]
+fn no_descriptor_in_the_queue_holds_up_the_end() {
+    let manager = Manager::new();
+    let mut run = manager.start(Home::Plain).shell(&format!(
+        "{} notify READY=1; echo ready $$; exec sleep 1038",
+        fixture()
+    ));
+    let address = notify_socket(&mut run).unwrap();
+    manager.expect("READY=1");
+    send(run.pid, libc::SIGSTOP);
+    let _slow = Slow::new(&address, &[], "queued");
+    send(run.command(), libc::SIGTERM);
+    send(run.pid, libc::SIGCONT);
+    assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
+    // Whoever reads stderr does not wait for the one that still closes.
+    run.wait_for_end_of_errors();
 }
 
 #[test]

@@ -11,6 +11,7 @@ use nix::sys::socket::{
 };
 
 use super::checked;
+use super::closing::Passed;
 
 /// The longest message that is taken, in bytes. systemd takes none that is
 /// longer (`NOTIFY_BUFFER_MAX`, which is `PIPE_BUF`).
@@ -36,8 +37,8 @@ pub(crate) struct Datagram {
     pub(crate) bytes: Vec<u8>,
     /// Who sent it; `None` never, unless the kernel breaks its word.
     pub(crate) sender: Option<Credentials>,
-    /// The descriptors that came with it. They are closed with the message.
-    pub(crate) descriptors: Vec<OwnedFd>,
+    /// The descriptors that came with it.
+    pub(crate) descriptors: Passed,
     /// Whether some of it did not fit: it is longer than 4096 bytes, or there
     /// was no room for its descriptors.
     pub(crate) cut: bool,
@@ -119,7 +120,7 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> nix::Result<Datagram> {
     Ok(Datagram {
         bytes,
         sender,
-        descriptors,
+        descriptors: descriptors.into(),
         cut: header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0,
     })
 }
@@ -211,17 +212,14 @@ mod tests {
             uid: nix::unistd::getuid().as_raw(),
         };
         assert_eq!(message.sender, Some(own));
-        assert_eq!(message.descriptors.len(), 253);
+        assert_eq!(message.descriptors.all().len(), 253);
         assert!(!message.cut);
-        for descriptor in &message.descriptors {
+        for descriptor in message.descriptors.all() {
             let mut file = std::fs::File::from(descriptor.try_clone().unwrap());
             file.write_all(b"x").unwrap();
         }
-        // Closed with the message, or this would wait for ever.
-        drop(message);
-        let mut all = Vec::new();
-        reader.read_to_end(&mut all).unwrap();
-        assert_eq!(all.len(), 253);
+        let mut all = [0; 253];
+        reader.read_exact(&mut all).unwrap();
         assert_eq!(receive(to.as_fd()).unwrap_err(), Errno::EAGAIN);
     }
 

@@ -75,6 +75,17 @@ pub(crate) fn raise_limit() {
     }
 }
 
+/// The same, and with privilege to at least so many. Returns what it is then.
+pub(crate) fn raise_limit_to(least: u64) -> usize {
+    raise_limit();
+    let limit = || getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    if limit() < least {
+        // Without privilege it stays.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, least, least);
+    }
+    usize::try_from(limit()).unwrap_or(usize::MAX)
+}
+
 fn replace(with: &OwnedFd, number: RawFd) {
     if with.as_raw_fd() != number {
         // SAFETY: takes plain integers; `number` is one of 0 to 2, which no

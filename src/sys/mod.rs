@@ -23,6 +23,7 @@ compile_error!("supervise runs on 64-bit little-endian Linux only");
 compile_error!("supervise does not know the signal numbers of this architecture");
 
 pub(crate) mod as_user;
+pub(crate) mod closing;
 pub(crate) mod datagram;
 pub(crate) mod descriptors;
 pub(crate) mod environment;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::checked;
 use super::process::PidFd;
+use super::{checked, closing};
 use crate::signal::{Received, Signal};
 
 /// The kernel's own `sigset_t`: bit n-1 is signal n.
@@ -179,7 +179,11 @@ pub(crate) fn watch() -> nix::Result<OwnedFd> {
 }
 
 fn received(info: &RawInfo) -> Option<Received> {
-    let signal = Signal::from_number(info.signo)?;
+    let mut signal = Signal::from_number(info.signo)?;
+    // With these codes only the kernel sends one, and only when such a child ends.
+    if info.signo == closing::ENDED && [libc::CLD_EXITED, libc::CLD_KILLED].contains(&info.code) {
+        signal = Signal::CHLD;
+    }
     Some(Received {
         signal,
         code: info.code,

@@ -3,7 +3,8 @@
 
 use nix::errno::Errno;
 
-use super::checked;
+use super::{checked, closing, process};
+use crate::procfs;
 use crate::signal::Signal;
 use crate::status::Ending;
 
@@ -43,12 +44,17 @@ fn wait(pid: i32) -> Waited {
             libc::waitpid(pid, &raw mut status, flags)
         }));
         match result {
+            Ok(0) if pid == -1 && closing::is_busy() && !has_others() => {
+                return Waited::NoChildren;
+            }
             Ok(0) => return Waited::Nothing,
             Ok(pid) => {
                 // A pid is an int; the conversion cannot fail.
                 let pid = i32::try_from(pid).unwrap_or_default();
-                if let Some(waited) = decode(pid, status) {
-                    return waited;
+                match decode(pid, status) {
+                    Some(Waited::Ended(pid, _)) if closing::reaped(pid) => {}
+                    Some(waited) => return waited,
+                    None => {}
                 }
             }
             Err(Errno::ECHILD) => return Waited::NoChildren,
@@ -57,6 +63,19 @@ fn wait(pid: i32) -> Waited {
             Err(_) => return Waited::Nothing,
         }
     }
+}
+
+/// Whether there is a child that does not just close descriptors: one may do so for
+/// ever, and nobody is to wait for it.
+fn has_others() -> bool {
+    // Those that send SIGCHLD when they end are seen without `__WALL`.
+    let flags = libc::WNOHANG | libc::WNOWAIT | libc::WEXITED;
+    // SAFETY: takes plain integers and a null pointer for what nobody reads.
+    let seen = checked(unsafe { libc::syscall(libc::SYS_waitid, libc::P_ALL, 0, 0, flags, 0) });
+    seen != Err(Errno::ECHILD)
+        || procfs::children(process::own_pid())
+            .into_iter()
+            .any(|child| !closing::is_closer(child))
 }
 
 /// Decodes a wait status (wait(2)); `None` for one that Linux does not make.

@@ -149,6 +149,11 @@ pub struct Run {
 struct Errors(Mutex<(ChildStderr, Vec<u8>)>);
 
 impl Errors {
+    fn is_at_end(&self) -> bool {
+        let (pipe, text) = &mut *self.0.lock().unwrap();
+        pipe.read_to_end(text).is_ok()
+    }
+
     fn read(&self) -> String {
         let (pipe, text) = &mut *self.0.lock().unwrap();
         // Ends with "would block" or at the end of the file.
@@ -413,6 +418,12 @@ impl Run {
     /// What stderr has had so far.
     pub fn errors(&self) -> String {
         self.errors.read()
+    }
+
+    /// Waits until nobody has stderr open any more.
+    #[track_caller]
+    pub fn wait_for_end_of_errors(&self) {
+        eventually("stderr has an end", || self.errors.is_at_end());
     }
 
     /// Waits until stderr says this.
