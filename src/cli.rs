@@ -121,7 +121,8 @@ fn stopping_options() -> [Arg; 4] {
 fn signal_options() -> [Arg; 5] {
     [
         switch("process-group").short('g').help(
-            "Forward to the process group of COMMAND, not to COMMAND alone\n\
+            "Forward to the process group of COMMAND, not to COMMAND alone. Not for\n\
+             pipelines on a terminal\n\
              [env: SUPERVISE_PROCESS_GROUP]",
         ),
         switch("single-child").short('c').help(
@@ -129,7 +130,8 @@ fn signal_options() -> [Arg; 5] {
              SUPERVISE_PROCESS_GROUP",
         ),
         option("rewrite", "FROM:TO").short('r').help(
-            "Forward signal TO in place of FROM; FROM:0 swallows FROM. Repeatable\n\
+            "Forward signal TO in place of FROM; FROM:0 swallows FROM. Has no effect on\n\
+             what the terminal sends to COMMAND itself (Ctrl-C). Repeatable\n\
              [env: SUPERVISE_REWRITE]",
         ),
         option("parent-death-signal", "SIGNAL").short('p').help(
@@ -527,6 +529,7 @@ impl Reader<'_> {
             grace,
             stop_delay,
             stop_on,
+            stop_on_by_default: stop_on.without(named),
             leftovers,
             forward_to: self.forward_to()?,
             rewrite,

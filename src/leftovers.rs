@@ -193,6 +193,17 @@ impl Leftovers {
         members
     }
 
+    /// Whether a member of a process group is suspended; also where /proc does not
+    /// show it.
+    pub(crate) fn may_be_suspended(&self, group: i32) -> bool {
+        let shown = procfs::is_ours(self.own_pid).then(procfs::all_pids);
+        shown.flatten().is_none_or(|all| {
+            all.into_iter()
+                .filter_map(procfs::stat)
+                .any(|stat| stat.group == group && stat.state == b'T')
+        })
+    }
+
     /// Sends a signal on to the command or its process group, those of other users
     /// included where that is possible. `stop`: it is a stop request.
     ///

@@ -14,7 +14,8 @@
 
 use std::time::Duration;
 
-use crate::signal::{Origin, Received, Signal, SignalSet};
+use crate::origin::Origin;
+use crate::signal::{Received, Signal, SignalSet};
 use crate::status::Ending;
 
 #[cfg(test)]
@@ -123,6 +124,9 @@ pub(crate) enum Event {
     /// [`Action::Suspend`] did not stop us: there is no shell that could resume
     /// us (an orphaned process group, PID 1).
     NotSuspended(Signal),
+    /// [`Action::HandOver`] was refused: the command's process group cannot be the
+    /// terminal's foreground group.
+    NotHandedOver(Signal),
     /// The command was resumed.
     CommandContinued,
     /// Every child that had ended is reaped, and there are others.
@@ -150,8 +154,13 @@ pub(crate) enum Action {
     /// Say that the command, or if that has exited the rest, is signaled later.
     SayDelayed,
     /// Send the command this signal, with all that came with it. `stop`:
-    /// whoever gets it has been asked to stop.
-    Forward { received: Received, stop: bool },
+    /// whoever gets it has been asked to stop. `to_group`: the process group that
+    /// the command is in is to get it, if that is not ours.
+    Forward {
+        received: Received,
+        stop: bool,
+        to_group: bool,
+    },
     /// Note that the command has had this stop request already: it went to the
     /// process group that it shares with us.
     NoteAsked(Signal),
@@ -159,8 +168,9 @@ pub(crate) enum Action {
     TakeOn(i32),
     /// Send the command SIGCONT.
     Resume,
-    /// Make the command's process group the terminal's foreground group.
-    HandOver,
+    /// Make the command's process group the terminal's foreground group and resume
+    /// the command, which this signal has suspended.
+    HandOver(Signal),
     /// Stop ourselves by this signal, as the command was, so that the shell
     /// that waits for us sees the job stopped.
     Suspend(Signal),
@@ -173,6 +183,8 @@ pub(crate) enum Action {
     SayWaiting,
     /// Say that the grace period is over and who is left.
     SayGraceOver,
+    /// Say that a key has cut the grace period short, and who is left.
+    SayCutShort(Signal),
     /// Send SIGKILL.
     Kill(Scope),
     /// Send a [`Event::Mark`] so long from now.
@@ -215,8 +227,11 @@ pub(crate) struct Lifecycle {
     stopped: bool,
     /// How often the command was resumed since it was asked to stop.
     resumes: u8,
-    /// The stop request that the command has not heard of yet.
-    held: Option<Received>,
+    /// The stop request that was not forwarded to the command yet, and whether it
+    /// is for the command's whole group.
+    held: Option<(Received, bool)>,
+    /// Whether a stop was requested.
+    stop_requested: bool,
     /// When to kill again.
     kill_again: Duration,
 }
@@ -231,8 +246,14 @@ impl Lifecycle {
             stopped: false,
             resumes: 0,
             held: None,
+            stop_requested: false,
             kill_again: FIRST_KILL_AGAIN,
         }
+    }
+
+    /// Whether the command is suspended, as far as is known.
+    pub(crate) fn command_is_suspended(&self) -> bool {
+        self.stopped
     }
 
     /// Takes an event in and says what to do about it.
@@ -263,6 +284,10 @@ impl Lifecycle {
                 self.on_stopped(signal, can_hand_over)
             }
             Event::NotSuspended(signal) => self.on_not_suspended(signal),
+            Event::NotHandedOver(signal) if self.phase == Phase::Running => {
+                vec![Action::Suspend(signal)]
+            }
+            Event::NotHandedOver(_) => Vec::new(),
             Event::CommandContinued => {
                 self.stopped = false;
                 Vec::new()
@@ -281,25 +306,23 @@ impl Lifecycle {
         let Some(signal) = self.rewritten(received.signal) else {
             return Vec::new();
         };
-        let stop = self.rules.stop_on.contains(received.signal) && origin.may_ask_to_stop();
-        let forward = if self.ending.is_some() {
-            None
-        } else if origin.is_for_command() {
-            let received = Received { signal, ..received };
-            Some(Action::Forward { received, stop })
-        } else {
+        if self.ending.is_some() {
+            return self.on_signal_after_command(received, origin);
+        }
+        let stop = self.rules.stop_on.contains(received.signal) && origin.may_request_stop;
+        let forward = if origin.received_by_command {
             stop.then_some(Action::NoteAsked(received.signal))
+        } else {
+            let received = Received { signal, ..received };
+            let to_group = origin.for_group;
+            Some(Action::Forward {
+                received,
+                stop,
+                to_group,
+            })
         };
         match self.phase {
-            // It has ended, and nobody else is asked.
-            Phase::Running if self.ending.is_some() && self.rules.leftovers == Leftovers::Leave => {
-                Vec::new()
-            }
-            Phase::Running if stop => {
-                let mut actions = vec![Action::SayStopping(received)];
-                actions.extend(self.start_stopping(forward));
-                actions
-            }
+            Phase::Running if stop => self.request_stop(received, forward),
             // The shell resumes its job as a group, but whoever resumes us alone
             // means the command too.
             Phase::Running if received.signal == Signal::CONT && self.stopped => {
@@ -307,24 +330,68 @@ impl Lifecycle {
             }
             Phase::Delaying if stop => self.cut_delay_short(forward),
             Phase::Running | Phase::Delaying | Phase::Stopping => forward.into_iter().collect(),
-            Phase::Lingering if stop => {
-                let mut actions = vec![Action::SayStopping(received)];
-                actions.extend(if self.rules.delay.is_zero() {
-                    self.start_sweeping()
-                } else {
-                    self.start_stopping(None)
-                });
-                actions
-            }
-            // The command has ended, or is about to by SIGKILL.
+            // The command is about to be killed, or its end is known to be decided.
             Phase::Lingering | Phase::Sweeping | Phase::Killing | Phase::Done => Vec::new(),
         }
     }
 
+    /// The command has exited: there is nobody to forward to, and no program that
+    /// acts on a key.
+    fn on_signal_after_command(&mut self, received: Received, origin: Origin) -> Vec<Action> {
+        let may_stop = origin.may_request_stop || origin.typed;
+        let stop = self.rules.stop_on.contains(received.signal) && may_stop;
+        match self.phase {
+            // Nothing but the command is ours to stop.
+            Phase::Running if self.rules.leftovers == Leftovers::Leave => Vec::new(),
+            Phase::Lingering if stop && self.rules.delay.is_zero() => {
+                let mut actions = self.say_stopping(received);
+                actions.extend(self.start_sweeping());
+                actions
+            }
+            Phase::Running | Phase::Lingering if stop => self.request_stop(received, None),
+            Phase::Delaying if stop => self.cut_delay_short(None),
+            Phase::Sweeping if stop && origin.typed => self.on_second_key(received),
+            // Not before it is known whether anything is left.
+            Phase::Delaying | Phase::Lingering | Phase::Sweeping
+                if origin.typed && received.signal == Signal::TSTP && self.rules.job_control =>
+            {
+                vec![Action::Suspend(Signal::TSTP)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Ctrl-C while the leftovers have been asked: the first is a stop request like
+    /// any, the next does not want to wait.
+    fn on_second_key(&mut self, received: Received) -> Vec<Action> {
+        if !self.stop_requested {
+            return self.say_stopping(received);
+        }
+        if self.rules.grace == Grace::Infinite {
+            return Vec::new();
+        }
+        self.start_killing(Action::SayCutShort(received.signal))
+    }
+
+    fn say_stopping(&mut self, received: Received) -> Vec<Action> {
+        self.stop_requested = true;
+        vec![Action::SayStopping(received)]
+    }
+
+    fn request_stop(&mut self, received: Received, forward: Option<Action>) -> Vec<Action> {
+        let mut actions = self.say_stopping(received);
+        actions.extend(self.start_stopping(forward));
+        actions
+    }
+
     fn on_stopped(&mut self, signal: Signal, can_hand_over: bool) -> Vec<Action> {
         match self.phase {
-            Phase::Running if !self.rules.job_control => Vec::new(),
-            Phase::Running if can_hand_over => vec![Action::HandOver, Action::Resume],
+            // No shell sees it, and a key was for the command.
+            Phase::Running if !self.rules.job_control => match signal {
+                Signal::TTIN | Signal::TTOU => vec![Action::SayStuck(signal)],
+                _ => Vec::new(),
+            },
+            Phase::Running if can_hand_over => vec![Action::HandOver(signal)],
             Phase::Running => vec![Action::Suspend(signal)],
             // What is asked to stop must be able to run.
             Phase::Delaying | Phase::Stopping if self.resumes < RESUMES => {
@@ -350,13 +417,15 @@ impl Lifecycle {
     /// over.
     fn start_stopping(&mut self, forward: Option<Action>) -> Vec<Action> {
         let deadline = match self.rules.grace {
-            Grace::For(Duration::ZERO) => return self.start_killing(),
+            Grace::For(Duration::ZERO) => return self.start_killing(Action::SayGraceOver),
             Grace::For(grace) => Some(grace),
             Grace::Infinite => None,
         };
         let delay = self.rules.delay;
         let held = match forward {
-            Some(Action::Forward { received, .. }) => Some(received),
+            Some(Action::Forward {
+                received, to_group, ..
+            }) => Some((received, to_group)),
             _ => None,
         };
         // What the command has had already cannot be delayed.
@@ -411,10 +480,14 @@ impl Lifecycle {
             self.phase = Phase::Sweeping;
             return vec![Action::AskRest];
         }
-        let forward = self.held.take().map(|received| Action::Forward {
-            received,
-            stop: true,
-        });
+        let forward = self
+            .held
+            .take()
+            .map(|(received, to_group)| Action::Forward {
+                received,
+                stop: true,
+                to_group,
+            });
         self.ask_command(forward)
     }
 
@@ -459,7 +532,7 @@ impl Lifecycle {
             }
             (Mark::GraceOver, Phase::Stopping | Phase::Sweeping) => match self.ending {
                 Some(ending) if self.rules.leftovers == Leftovers::Leave => self.leave(ending),
-                _ => self.start_killing(),
+                _ => self.start_killing(Action::SayGraceOver),
             },
             (Mark::KillAgain, Phase::Killing) => self.kill(),
             (Mark::KillOver, Phase::Killing) => {
@@ -478,7 +551,7 @@ impl Lifecycle {
     /// own.
     fn start_sweeping(&mut self) -> Vec<Action> {
         match self.rules.grace {
-            Grace::For(Duration::ZERO) => self.start_killing(),
+            Grace::For(Duration::ZERO) => self.start_killing(Action::SayGraceOver),
             Grace::For(grace) => {
                 self.phase = Phase::Sweeping;
                 vec![
@@ -497,9 +570,9 @@ impl Lifecycle {
         }
     }
 
-    fn start_killing(&mut self) -> Vec<Action> {
+    fn start_killing(&mut self, say: Action) -> Vec<Action> {
         self.phase = Phase::Killing;
-        let mut actions = vec![Action::SayGraceOver];
+        let mut actions = vec![say];
         actions.extend(self.kill());
         actions.push(Action::Arm(Mark::KillOver, KILL_WAIT));
         actions

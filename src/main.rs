@@ -16,6 +16,7 @@ mod leftovers;
 mod lifecycle;
 mod logging;
 mod notify;
+mod origin;
 mod procfs;
 mod reason;
 mod rehearsal;

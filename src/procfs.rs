@@ -141,6 +141,20 @@ pub(crate) fn kinship(pid: i32, root: i32) -> Kinship {
     Kinship::NotTold
 }
 
+/// A process and those above it, as far as they are shown.
+pub(crate) fn with_ancestors(pid: i32) -> Vec<i32> {
+    let mut found = vec![pid];
+    let mut at = pid;
+    while let Some(parent) = parent(at)
+        && parent > 0
+        && !found.contains(&parent)
+    {
+        found.push(parent);
+        at = parent;
+    }
+    found
+}
+
 /// The parent of a process; 0 for the first one, and for one that came into the
 /// PID namespace from outside.
 fn parent(pid: i32) -> Option<i32> {

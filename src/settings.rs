@@ -19,6 +19,8 @@ pub(crate) struct Settings {
     pub(crate) stop_delay: Duration,
     /// Which signals are a stop request.
     pub(crate) stop_on: SignalSet,
+    /// Those among them that are so by default and that were not named.
+    pub(crate) stop_on_by_default: SignalSet,
     /// What happens to other processes when the command has ended.
     pub(crate) leftovers: Leftovers,
     /// Whom signals are forwarded to.

@@ -163,6 +163,11 @@ impl SignalSet {
         Self(self.0 | other.0)
     }
 
+    /// What is in this one and not in the other.
+    pub(crate) fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// The signal of the lowest number, if there is one.
     pub(crate) fn first(self) -> Option<Signal> {
         let bit = i32::try_from(self.0.trailing_zeros()).ok()?;
@@ -189,35 +194,6 @@ impl SignalSet {
     }
 }
 
-/// Where a signal came from, as far as it matters to whom it goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Origin {
-    /// From anyone, for us: the command has not had it.
-    ForUs,
-    /// For the process group that the command shares with us: it has had it.
-    Group,
-    /// A key of the terminal that is our stdin, for us alone. What runs on a
-    /// terminal lives on its keys: none of them ends a shell or starts the
-    /// grace period.
-    Key,
-    /// Such a key, for the process group that the command shares with us.
-    GroupKey,
-    /// From ourselves: a write to a closed pipe or past a file size limit.
-    Ourselves,
-}
-
-impl Origin {
-    /// Whether the command has not had it and is to get it.
-    pub(crate) fn is_for_command(self) -> bool {
-        matches!(self, Self::ForUs | Self::Key)
-    }
-
-    /// Whether it may be a request to stop.
-    pub(crate) fn may_ask_to_stop(self) -> bool {
-        matches!(self, Self::ForUs | Self::Group)
-    }
-}
-
 /// A signal that was received, and what the kernel says of it (sigaction(2),
 /// "The `siginfo_t` argument").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -238,6 +214,9 @@ impl Received {
     /// `SI_TKILL`: sent by tgkill(2), `pthread_kill(3)`, raise(3).
     const SI_TKILL: i32 = -6;
 
+    /// `SI_USER`: sent by kill(2), and by the kernel in the name of a process.
+    const SI_USER: i32 = 0;
+
     /// `SI_KERNEL`: sent by the kernel, as for a key on the terminal.
     const SI_KERNEL: i32 = 0x80;
 
@@ -252,10 +231,13 @@ impl Received {
         }
     }
 
-    /// Whether writing a line of the log made the kernel send it: nobody sent
-    /// it to the command.
+    /// Whether writing a line of the log made the kernel send it: no process sent
+    /// it to the command. A process can queue a signal with any pid in it, but not
+    /// with this code.
     pub(crate) fn is_our_own(&self, own_pid: i32) -> bool {
-        self.pid == own_pid && [Signal::PIPE, Signal::XFSZ].contains(&self.signal)
+        self.code == Self::SI_USER
+            && self.pid == own_pid
+            && [Signal::PIPE, Signal::XFSZ].contains(&self.signal)
     }
 
     /// Whether the kernel sent it of its own accord.
@@ -400,17 +382,20 @@ mod tests {
     }
 
     #[test]
-    fn who_gets_a_signal_and_may_ask_to_stop() {
-        for (origin, for_command, may_ask) in [
-            (Origin::ForUs, true, true),
-            (Origin::Group, false, true),
-            (Origin::Key, true, false),
-            (Origin::GroupKey, false, false),
-            (Origin::Ourselves, false, false),
-        ] {
-            assert_eq!(origin.is_for_command(), for_command, "{origin:?}");
-            assert_eq!(origin.may_ask_to_stop(), may_ask, "{origin:?}");
+    fn a_forged_signal_is_not_taken_for_our_own() {
+        let received = |signal, code, pid| Received {
+            signal,
+            code,
+            pid,
+            uid: 0,
+            value: 0,
+        };
+        for signal in [Signal::PIPE, Signal::XFSZ] {
+            assert!(received(signal, 0, 5).is_our_own(5));
+            assert!(!received(signal, 0, 6).is_our_own(5), "from another");
+            assert!(!received(signal, -1, 5).is_our_own(5), "queued");
         }
+        assert!(!received(Signal::TERM, 0, 5).is_our_own(5));
     }
 
     #[test]

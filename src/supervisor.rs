@@ -11,13 +11,14 @@ use crate::leftovers::{AllLeft, Leftovers};
 use crate::lifecycle::{self, Action, Event, Grace, Lifecycle, Mark, Rules, Scope};
 use crate::logging;
 use crate::notify::Relay;
+use crate::origin::{self, Origin};
 use crate::procfs;
 use crate::reason::Named;
 use crate::rehearsal::{self, in_seconds};
 use crate::report::{Account, Sender, Stop};
 use crate::report_file::ReportFile;
 use crate::settings::{ForwardTo, Settings};
-use crate::signal::{Origin, Received, Signal};
+use crate::signal::{Received, Signal};
 use crate::status::{self, Ending, LastAct, StatusRules};
 use crate::sys::signals::{self, Inherited, Target};
 use crate::sys::spawn::{Child, Setup, spawn};
@@ -120,7 +121,7 @@ fn start<'a>(
     }
 
     let relay = open_relay(settings)?;
-    let terminal = Terminal::look(own_pid, settings.forward_to);
+    let mut terminal = Terminal::look(own_pid, settings.forward_to);
     let setup = Setup {
         own_pid,
         inherited,
@@ -136,10 +137,12 @@ fn start<'a>(
         )
     })?;
     account.pid = Some(child.pid);
+    terminal.note_started(child.pid);
     // The command has what it needs of these; from here on nothing may end us
     // but the end of the command and a stop.
     let relayed = relay.as_ref().map(Relay::socket);
-    let kept = file.map(ReportFile::descriptor).into_iter().chain(relayed);
+    let kept = file.map(ReportFile::descriptor).into_iter();
+    let kept = kept.chain(relayed).chain(terminal.kept());
     descriptors::release_inherited(&kept.collect::<Vec<_>>());
     if let Err(errno) = subreaper {
         warn!(
@@ -182,6 +185,7 @@ fn start<'a>(
         ),
         oom_kills: cgroup::oom_kills(),
         marks,
+        suspended: false,
         rehearsing: false,
         // Children of before our time (`sh -c "a & exec supervise b"`) may have
         // ended when nobody was listening.
@@ -234,6 +238,8 @@ struct Supervisor<'a> {
     /// What the count of processes killed for want of memory was at the start.
     oom_kills: Option<u64>,
     marks: Marks,
+    /// Whether we were suspended and no SIGCONT has come since.
+    suspended: bool,
     /// Whether the signal at hand is the rehearsal's.
     rehearsing: bool,
     /// Whether a SIGCHLD has come and not every child that ended is reaped.
@@ -266,23 +272,9 @@ impl Supervisor<'_> {
         };
         match signals::wait(self.relay_until(timeout)) {
             Ok(Some(received)) if received.signal == Signal::CHLD => self.reaping = true,
-            Ok(Some(received)) => {
-                let origin = self.terminal.origin(&received);
-                // Not of our own: a line about the SIGPIPE of the last line
-                // would only make the next.
-                if origin != Origin::Ourselves {
-                    debug!(
-                        "received {} from {}",
-                        received.signal,
-                        self.sender(&received)
-                    );
-                }
-                if received.signal == Signal::CONT {
-                    // It may have been resumed together with us.
-                    self.look_at_command()?;
-                }
-                self.feed(Event::Signal(received, origin))?;
-            }
+            // A line about the SIGPIPE of the last line would only make the next.
+            Ok(Some(received)) if received.is_our_own(process::own_pid()) => {}
+            Ok(Some(received)) => self.on_signal(received)?,
             Ok(None) => {}
             Err(errno) => {
                 // Without signals there is nothing that we can do for anyone.
@@ -317,6 +309,46 @@ impl Supervisor<'_> {
         Ok(())
     }
 
+    fn on_signal(&mut self, received: Received) -> Result<(), LastAct> {
+        debug!(
+            "received {} from {}",
+            received.signal,
+            self.sender(&received)
+        );
+        if origin::is_job_control(received.signal) {
+            // It may have been suspended or resumed together with us.
+            self.look_at_command()?;
+        }
+        let origin = self.origin(&received);
+        self.feed(Event::Signal(received, origin))
+    }
+
+    /// For whom a signal was.
+    fn origin(&mut self, received: &Received) -> Origin {
+        let signal = received.signal;
+        let ignored_at_start = self.settings.stop_on_by_default.contains(signal)
+            && process::own_pid() != 1
+            && signals::is_ignored(signal);
+        let facts = if origin::may_be_for_group(signal) {
+            self.terminal.facts(received, self.command)
+        } else {
+            None
+        };
+        let Some(facts) = facts else {
+            return Origin::for_us(ignored_at_start);
+        };
+        let resumed = signal == Signal::CONT && std::mem::take(&mut self.suspended);
+        Origin::of(
+            signal,
+            origin::Facts {
+                command_suspended: self.lifecycle.command_is_suspended(),
+                resumed,
+                ignored_at_start,
+                ..facts
+            },
+        )
+    }
+
     /// Asks for a stop of our own accord, unless somebody was quicker.
     fn rehearse(&mut self) -> Result<(), LastAct> {
         match self.settings.rehearse {
@@ -329,7 +361,7 @@ impl Supervisor<'_> {
                     value: 0,
                 };
                 self.rehearsing = true;
-                let fed = self.feed(Event::Signal(received, Origin::ForUs));
+                let fed = self.feed(Event::Signal(received, Origin::for_us(false)));
                 self.rehearsing = false;
                 fed
             }
@@ -448,7 +480,7 @@ impl Supervisor<'_> {
     fn changed(&mut self, waited: Waited) -> Result<(), LastAct> {
         match waited {
             Waited::Stopped(pid, signal) if Some(pid) == self.command => {
-                let can_hand_over = self.terminal.can_hand_over(signal);
+                let can_hand_over = self.terminal.can_hand_over(signal, pid);
                 self.feed(Event::CommandStopped {
                     signal,
                     can_hand_over,
@@ -491,22 +523,39 @@ impl Supervisor<'_> {
                 self.command = Some(pid);
                 self.account.ended = None;
             }
-            Action::Forward { received, stop } => self.forward(&received, stop),
+            Action::Forward {
+                received,
+                stop,
+                to_group,
+            } => self.forward(&received, stop, to_group),
             Action::NoteAsked(signal) => self.note_asked(signal),
             Action::Resume => {
-                self.terminal.hand_over_again(self.child.pid);
+                self.hand_over_again();
                 self.send(Signal::CONT);
             }
-            Action::HandOver => self.terminal.hand_over(self.child.pid),
+            Action::HandOver(signal) => {
+                let group = self.command.and_then(|pid| self.terminal.hand_over(pid));
+                let Some(group) = group else {
+                    return self.feed(Event::NotHandedOver(signal));
+                };
+                // The terminal has suspended all of it.
+                self.resume_group(group);
+            }
             Action::Suspend(signal) => {
-                let shared = self.terminal.group() == Group::Shared;
-                if !(self.terminal.can_suspend() && signals::stop_by(signal, !shared)) {
+                // What suspends a command outside our group has not reached the
+                // group: a script around us is part of the job.
+                let whole_group = self
+                    .command
+                    .is_some_and(|pid| !self.terminal.shares_group(pid));
+                self.suspended =
+                    self.terminal.can_suspend() && signals::stop_by(signal, whole_group);
+                if !self.suspended {
                     return self.feed(Event::NotSuspended(signal));
                 }
             }
             Action::SayStuck(signal) => warn!(
-                "the command is stopped by {signal}: it wants the terminal, which belongs to another \
-                 process group; give it another stdin, or resume it in the foreground"
+                "command suspended by {signal}: it is not in the foreground process group; redirect \
+                 stdin or use fg"
             ),
             Action::AskRest => {
                 let asked = self.leftovers.ask(self.command, self.own_group());
@@ -523,9 +572,12 @@ impl Supervisor<'_> {
             Action::SayWaiting => self.say_waiting(),
             Action::SayGraceOver => {
                 warn!("{} expired: sending SIGKILL", self.settings.grace);
-                let left = self.name("has not ended");
-                self.account.note_left(&left, self.command);
+                self.name_remaining();
                 self.tell_manager("STATUS=The grace period is over, sending SIGKILL");
+            }
+            Action::SayCutShort(signal) => {
+                warn!("received {signal} from the terminal again: sending SIGKILL");
+                self.name_remaining();
             }
             Action::Kill(scope) => {
                 self.account.killing = true;
@@ -541,11 +593,22 @@ impl Supervisor<'_> {
             }
             Action::Exit(ending) => {
                 let killed = matches!(ending, Ending::Killed(..));
-                self.terminal.give_back(self.child.pid, killed);
+                self.terminal.give_back(killed);
                 return Err(self.status_rules.last_act(ending));
             }
         }
         Ok(())
+    }
+
+    fn name_remaining(&mut self) {
+        let left = self.name("has not ended");
+        self.account.note_left(&left, self.command);
+    }
+
+    fn hand_over_again(&mut self) {
+        if let Some(command) = self.command {
+            self.terminal.hand_over_again(command);
+        }
     }
 
     fn tell_manager(&mut self, text: &str) {
@@ -554,11 +617,11 @@ impl Supervisor<'_> {
         }
     }
 
-    fn forward(&mut self, received: &Received, stop: bool) {
+    fn forward(&mut self, received: &Received, stop: bool, to_group: bool) {
         if stop {
             self.note_asked(received.signal);
         }
-        let targets = self.targets();
+        let targets = self.targets(to_group || self.settings.forward_to == ForwardTo::Group);
         let group = targets.iter().find_map(|target| match target {
             Target::Group(group) => Some(*group),
             Target::Process(_) | Target::Everyone => None,
@@ -570,7 +633,7 @@ impl Supervisor<'_> {
             self.account.note_asked(&others);
         }
         if received.signal == Signal::CONT {
-            self.terminal.hand_over_again(self.child.pid);
+            self.hand_over_again();
         }
         // By --rewrite.
         self.account.killing |= received.signal == Signal::KILL && !targets.is_empty();
@@ -578,9 +641,14 @@ impl Supervisor<'_> {
             let sent = self.leftovers.send(target, received, stop);
             said(target, received.signal, sent);
         }
-        if stop && group.is_some() {
-            // A member of the group may be stopped, whom nobody will ask again.
-            self.send(Signal::CONT);
+        if stop
+            && let Some(group) = group
+            && self.leftovers.may_be_suspended(group)
+        {
+            // A suspended member acts on no signal, and gets none again. Looked up
+            // after the signal was sent: one that is suspended from now on has
+            // acted on it.
+            self.resume_group(group);
         }
     }
 
@@ -630,21 +698,28 @@ impl Supervisor<'_> {
         (self.terminal.group() != Group::Shared).then_some(self.child.pid)
     }
 
+    fn resume_group(&mut self, group: i32) {
+        let (group, signal) = (Target::Group(group), Signal::CONT);
+        let sent = self.leftovers.send(group, &Received::plain(signal), false);
+        said(group, signal, sent);
+    }
+
     /// Sends the command a signal of ours, if it is there.
     fn send(&mut self, signal: Signal) {
         let stop = signal == Signal::KILL;
-        for target in self.targets() {
+        for target in self.targets(self.settings.forward_to == ForwardTo::Group) {
             let sent = self.leftovers.send(target, &Received::plain(signal), stop);
             said(target, signal, sent);
         }
     }
 
-    /// Whom signals for the command go to; nobody once it is reaped.
-    fn targets(&self) -> Vec<Target> {
+    /// Where signals for the command, or for its process group, go to; nowhere once
+    /// it is reaped.
+    fn targets(&self, group: bool) -> Vec<Target> {
         let Some(pid) = self.command else {
             return Vec::new();
         };
-        if self.settings.forward_to == ForwardTo::Command {
+        if !group || self.terminal.shares_group(pid) {
             return vec![Target::Process(pid)];
         }
         let first = self.child.pid;

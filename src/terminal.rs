@@ -1,11 +1,12 @@
-//! The controlling terminal: whether the command shares our process group, for
-//! whom a signal of the terminal was, and whose the foreground is.
+//! The controlling terminal: whether the command shares our process group, what
+//! is known of a signal that may have been for that group, and which group is in
+//! the foreground.
 //!
-//! In the foreground the command shares our process group, as it would under
-//! env(1): pipelines, pagers and the shell's job control work as if we were not
-//! there. Everywhere else it has a process group of its own.
+//! On a terminal the command shares our process group, as it would under env(1):
+//! pipelines, pagers and the shell's job control work as if we were not there.
+//! Without one it has a process group of its own.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use log::debug;
 use nix::errno::Errno;
@@ -14,25 +15,12 @@ use nix::sys::stat::Mode;
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, getpgrp, getsid, tcgetpgrp, tcsetpgrp};
 
+use crate::origin::{Facts, Sender, may_be_typed};
 use crate::procfs;
 use crate::settings::ForwardTo;
-use crate::signal::{Origin, Received, Signal};
+use crate::signal::{Received, Signal};
 use crate::sys::descriptors::above_stdio;
-
-/// What the terminal sends to process groups.
-const OF_TERMINAL: [Signal; 8] = [
-    Signal::INT,
-    Signal::QUIT,
-    Signal::TSTP,
-    Signal::TTIN,
-    Signal::TTOU,
-    Signal::HUP,
-    Signal::CONT,
-    Signal::WINCH,
-];
-
-/// What stops and resumes jobs.
-const JOB_CONTROL: [Signal; 4] = [Signal::TSTP, Signal::TTIN, Signal::TTOU, Signal::CONT];
+use crate::sys::process;
 
 /// The process group that the command runs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +40,10 @@ pub(crate) struct Terminal {
     own_pid: i32,
     own_group: Pid,
     group: Group,
+    /// Whether there was a controlling terminal.
+    is_there: bool,
+    /// The terminal, where it cannot be opened anew.
+    kept: Option<OwnedFd>,
     /// Whether there is a terminal whose process groups we can tell apart.
     job_control: bool,
     /// Whether we were in its foreground.
@@ -61,8 +53,8 @@ pub(crate) struct Terminal {
     is_stdin: bool,
     /// How it was set when we started in its foreground.
     modes: Option<Termios>,
-    /// Whether the foreground was given to the command's group.
-    handed_over: bool,
+    /// The process group that was given the foreground, if one was.
+    handed_over: Option<i32>,
 }
 
 impl Terminal {
@@ -73,18 +65,24 @@ impl Terminal {
             // Of no use without a terminal.
             own_group: Pid::from_raw(0),
             group: Group::Own,
+            is_there: false,
+            kept: None,
             job_control: false,
             in_foreground: false,
             leads_session: false,
             session_leader: None,
             is_stdin: false,
             modes: None,
-            handed_over: false,
+            handed_over: None,
         };
-        let Some((device, foreground)) = controlling_terminal() else {
+        let Some((device, is_inherited)) = find() else {
+            return terminal;
+        };
+        let Ok(foreground) = tcgetpgrp(&device) else {
             return terminal;
         };
         let own_group = getpgrp();
+        terminal.is_there = true;
         terminal.own_group = own_group;
         let leader = getsid(None).ok().map(Pid::as_raw);
         terminal.session_leader = leader;
@@ -97,19 +95,45 @@ impl Terminal {
         terminal.in_foreground = !unknown && foreground == own_group;
         terminal.group = match forward_to {
             ForwardTo::Group if terminal.in_foreground => Group::OwnInForeground,
-            ForwardTo::Command if unknown || terminal.in_foreground => Group::Shared,
-            _ => Group::Own,
+            ForwardTo::Group => Group::Own,
+            ForwardTo::Command => Group::Shared,
         };
-        terminal.handed_over = terminal.group == Group::OwnInForeground;
         if terminal.in_foreground {
-            terminal.modes = tcgetattr(device.as_fd()).ok();
+            terminal.modes = tcgetattr(&device).ok();
         }
+        terminal.kept = is_inherited.then_some(device);
         terminal
     }
 
     /// The process group for the command.
     pub(crate) fn group(&self) -> Group {
         self.group
+    }
+
+    /// A descriptor that must outlive what is closed after the start.
+    pub(crate) fn kept(&self) -> Option<BorrowedFd<'_>> {
+        self.kept.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The terminal and its foreground group; `None` if it is gone.
+    fn device(&self) -> Option<(OwnedFd, Pid)> {
+        let Some(kept) = &self.kept else {
+            return controlling_terminal();
+        };
+        let foreground = tcgetpgrp(kept).ok()?;
+        Some((kept.try_clone().ok()?, foreground))
+    }
+
+    /// The terminal's foreground group now.
+    fn foreground(&self) -> Option<Pid> {
+        self.device().map(|(_, foreground)| foreground)
+    }
+
+    /// Notes that the command was started, in the group that was chosen for it.
+    pub(crate) fn note_started(&mut self, command: i32) {
+        if self.group == Group::OwnInForeground {
+            self.handed_over = Some(command);
+        }
     }
 
     /// Whether a shell may be there that wants to know when the command stops.
@@ -123,114 +147,133 @@ impl Terminal {
         self.job_control && !self.leads_session && self.own_pid != 1
     }
 
-    /// For whom a signal was, and whether a key sent it.
-    pub(crate) fn origin(&self, received: &Received) -> Origin {
-        if received.is_our_own(self.own_pid) {
-            return Origin::Ourselves;
-        }
-        let from_kernel = received.is_from_kernel();
-        let keys = [Signal::INT, Signal::QUIT, Signal::TSTP];
-        let key = from_kernel && self.is_stdin && keys.contains(&received.signal);
-        match (self.is_for_group(received), key) {
-            (true, true) => Origin::GroupKey,
-            (true, false) => Origin::Group,
-            (false, true) => Origin::Key,
-            (false, false) => Origin::ForUs,
-        }
+    /// Whether the command is in our process group at this moment. It may have left
+    /// it, as setsid(1) and timeout(1) do.
+    pub(crate) fn shares_group(&self, command: i32) -> bool {
+        self.is_there && process::group_of(command) == Some(self.own_group.as_raw())
     }
 
-    /// Whether the command, sharing our group, has had this signal too.
-    fn is_for_group(&self, received: &Received) -> bool {
-        if self.group != Group::Shared {
-            return false;
+    /// What is known of a signal that may be for a process group, without what only
+    /// the caller knows: `None` where there is no terminal.
+    pub(crate) fn facts(&self, received: &Received, command: Option<i32>) -> Option<Facts> {
+        if !self.is_there {
+            return None;
         }
-        let hang_up = [Signal::HUP, Signal::CONT].contains(&received.signal);
+        let signal = received.signal;
+        let sender = self.sender(received);
+        let shares_group = command.is_some_and(|pid| self.shares_group(pid));
+        // These two cost something: they are looked up where they decide.
+        let of_shell = signal == Signal::HUP && sender == Sender::SessionLeader;
+        let is_key = may_be_typed(signal) && sender == Sender::Kernel && !self.is_stdin;
+        let handles =
+            |pid| procfs::signal_sets(pid).is_none_or(|sets| sets.handled.contains(signal));
+        Some(Facts {
+            sender,
+            shares_group,
+            hung_up: of_shell && self.foreground().is_none(),
+            leads_session: self.leads_session,
+            stdin_is_terminal: self.is_stdin,
+            // Where /proc does not show it, it is left to the command: nothing is
+            // killed by mistake.
+            handled: is_key && shares_group && command.is_some_and(handles),
+            command_suspended: false,
+            resumed: false,
+            ignored_at_start: false,
+        })
+    }
+
+    fn sender(&self, received: &Received) -> Sender {
         if received.is_from_kernel() {
-            // Others are from timers and limits of our own; and a hang-up is told to
-            // the leader of the session alone.
-            return OF_TERMINAL.contains(&received.signal) && !(hang_up && self.leads_session);
+            return Sender::Kernel;
         }
-        // 0: outside our PID namespace, as many others are.
-        if hang_up && received.pid > 0 && self.session_leader == Some(received.pid) {
-            // A shell that goes tells its jobs, and one that resumes a job
-            // resumes it, each as a group. While we have its terminal nobody
-            // can have typed it.
-            let held = foreground().is_none_or(|foreground| foreground == self.own_group);
-            return held || received.signal == Signal::CONT;
+        // PID 1 as the leader forwards what it gets, to us alone; and so does one
+        // that is in our own group, which is not a shell's job.
+        let pid = received.pid;
+        let may_be_shell = pid > 1 && pid != self.own_pid && pid != self.own_group.as_raw();
+        if may_be_shell && self.session_leader == Some(pid) {
+            Sender::SessionLeader
+        } else {
+            Sender::Other
         }
-        // An editor stops its group by it. Of anything else nothing tells whether it
-        // was for the group or for us alone: twice is better than not at all.
-        JOB_CONTROL.contains(&received.signal) && self.is_of_group(received.pid)
     }
 
-    /// Whether a sender is a member of the shared group, or below us.
-    fn is_of_group(&self, sender: i32) -> bool {
-        if sender <= 0 || sender == self.own_pid {
-            return false;
-        }
-        if nix::unistd::getpgid(Some(Pid::from_raw(sender))) == Ok(self.own_group) {
-            return true;
-        }
-        let mut pid = sender;
-        // A process tree is not deeper than this, or not honest.
-        for _ in 0..64 {
-            match procfs::stat(pid) {
-                Some(stat) if stat.parent == self.own_pid => return true,
-                Some(stat) if stat.parent > 1 => pid = stat.parent,
-                _ => return false,
+    /// Whether a command that was suspended by this signal wants the terminal
+    /// and we have it to give: no other process may read from it.
+    pub(crate) fn can_hand_over(&self, signal: Signal, command: i32) -> bool {
+        self.job_control
+            && [Signal::TTIN, Signal::TTOU].contains(&signal)
+            && !self.shares_group(command)
+            && self.foreground() == Some(self.own_group)
+            && self.is_alone()
+    }
+
+    /// Makes the group that the command is in the foreground group, and returns it
+    /// if that was possible. All signals are blocked here, SIGTTOU among them, so
+    /// that this works from the background too.
+    pub(crate) fn hand_over(&mut self, command: i32) -> Option<i32> {
+        let (device, _) = self.device()?;
+        let group = process::group_of(command)?;
+        match tcsetpgrp(device, Pid::from_raw(group)) {
+            Ok(()) => self.handed_over = Some(group),
+            // The terminal is gone, or the group is one of another session.
+            Err(errno) => {
+                debug!("cannot hand the terminal over: {}", errno.desc());
+                return None;
             }
         }
-        false
-    }
-
-    /// Whether a command that was stopped by this signal wants the terminal
-    /// and we have it to give.
-    pub(crate) fn can_hand_over(&self, signal: Signal) -> bool {
-        self.job_control
-            && self.group != Group::Shared
-            && [Signal::TTIN, Signal::TTOU].contains(&signal)
-            && foreground() == Some(self.own_group)
-    }
-
-    /// Makes the command's group the foreground group. All signals are blocked
-    /// here, SIGTTOU among them, so that this works from the background too.
-    pub(crate) fn hand_over(&mut self, command: i32) {
-        let Some((device, _)) = controlling_terminal() else {
-            return;
-        };
-        match tcsetpgrp(device, Pid::from_raw(command)) {
-            Ok(()) => self.handed_over = true,
-            // The terminal or the group is gone.
-            Err(errno) => debug!("cannot hand the terminal over: {}", errno.desc()),
-        }
+        Some(group)
     }
 
     /// When the command is resumed and had the terminal before, it gets it
-    /// again if we have it.
+    /// again if we have it and no other process may read from it.
     pub(crate) fn hand_over_again(&mut self, command: i32) {
-        if self.handed_over && foreground() == Some(self.own_group) {
+        if self.handed_over.is_some()
+            && self.foreground() == Some(self.own_group)
+            && !self.shares_group(command)
+            && self.is_alone()
+        {
             self.hand_over(command);
         }
     }
 
+    /// Whether no other process of our group uses the terminal, as far as /proc
+    /// shows. A script around us waits for us and does not count.
+    fn is_alone(&self) -> bool {
+        if !procfs::is_ours(self.own_pid) {
+            return true;
+        }
+        let own_and_above = procfs::with_ancestors(self.own_pid);
+        let is_member = |pid: &i32| {
+            procfs::stat(*pid)
+                .is_some_and(|stat| stat.group == self.own_group.as_raw() && !stat.is_zombie())
+        };
+        procfs::all_pids()
+            .unwrap_or_default()
+            .iter()
+            .filter(|pid| !own_and_above.contains(pid))
+            .all(|pid| !is_member(pid))
+    }
+
     /// Leaves the terminal as it was. `killed`: a signal ended the command, so
     /// that it cannot have meant to leave the modes as they are.
-    pub(crate) fn give_back(&self, command: i32, killed: bool) {
-        if !(self.handed_over || self.in_foreground && killed) {
+    pub(crate) fn give_back(&self, killed: bool) {
+        if !(self.handed_over.is_some() || self.in_foreground && killed) {
             return;
         }
-        let Some((device, foreground)) = controlling_terminal() else {
+        let Some((device, foreground)) = self.device() else {
             return;
         };
-        let is_commands = self.handed_over && foreground.as_raw() == command;
+        let is_commands = self.handed_over == Some(foreground.as_raw());
         let is_nobodys = nix::sys::signal::killpg(foreground, None) == Err(Errno::ESRCH);
         let mut ours = foreground == self.own_group;
         if !ours && (is_commands || is_nobodys) && self.own_group.as_raw() > 0 {
             ours = tcsetpgrp(&device, self.own_group).is_ok();
         }
+        // A pager at the end of the pipeline has set the modes that it needs.
         if ours
             && killed
             && let Some(modes) = &self.modes
+            && self.is_alone()
         {
             // Not flushed: what was typed ahead is for the next program.
             let _ = tcsetattr(device, SetArg::TCSANOW, modes);
@@ -238,18 +281,31 @@ impl Terminal {
     }
 }
 
-/// The terminal's foreground group now; `None` if there is no terminal any more.
-fn foreground() -> Option<Pid> {
-    controlling_terminal().map(|(_, foreground)| foreground)
-}
-
 /// The controlling terminal and its foreground group, if there is one.
-///
-/// Opened anew each time: held open it would keep the other side of the
-/// terminal from seeing that everyone has gone.
 pub(crate) fn controlling_terminal() -> Option<(OwnedFd, Pid)> {
-    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let device = above_stdio(open("/dev/tty", flags, Mode::empty()).ok()?)?;
+    let (device, _) = find()?;
     let foreground = tcgetpgrp(&device).ok()?;
     Some((device, foreground))
+}
+
+/// The controlling terminal, and whether it is an inherited descriptor.
+///
+/// It is opened anew each time: held open it would keep the other side of the
+/// terminal from seeing that everyone has gone. Where there is no /dev/tty to open
+/// (a root filesystem without devices), stdin, stdout or stderr may be it.
+fn find() -> Option<(OwnedFd, bool)> {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    match open("/dev/tty", flags, Mode::empty()) {
+        Ok(device) => Some((above_stdio(device)?, false)),
+        // There is none.
+        Err(Errno::ENXIO) => None,
+        Err(_) => {
+            let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+            [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]
+                .into_iter()
+                // Refused for a terminal that is not the controlling one.
+                .find(|fd| tcgetpgrp(fd).is_ok())
+                .and_then(|fd| Some((fd.try_clone_to_owned().ok()?, true)))
+        }
+    }
 }

@@ -350,3 +350,80 @@ fn a_command_that_signals_its_supervisor_and_everyone_is_not_answered_twice() {
         );
     }
 }
+
+#[test]
+fn a_stop_signal_that_was_ignored_at_the_start_is_forwarded_and_stops_nothing() {
+    let fixture = fixture();
+    for home in homes() {
+        for (signal, name) in [(libc::SIGINT, "INT"), (libc::SIGTERM, "TERM")] {
+            // As a shell has it for jobs in the background.
+            let ignored = [fixture.as_str(), "ignored", &signal.to_string()];
+            let mut run = start(home)
+                .through(&ignored)
+                .options("-t 0")
+                .fixture(&["print-signals", "64"]);
+            run.ready();
+            run.signal(signal);
+            if home.is_pid1() {
+                // There it would leave nothing to stop us by.
+                assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
+            } else {
+                assert!(run.line().starts_with(&format!("{signal} ")), "{home:?}");
+                run.signal(64);
+                assert!(run.line().starts_with("64 "), "{home:?}");
+                assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+            }
+            // What was named is one.
+            let mut run = start(home)
+                .through(&ignored)
+                .options(&format!("-t 0 --stop-on {name}"))
+                .fixture(&["print-signals", "64"]);
+            run.ready();
+            run.signal(signal);
+            assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
+        }
+    }
+}
+
+#[test]
+fn a_stop_request_for_the_group_resumes_only_what_is_suspended() {
+    for home in homes() {
+        let fixture = fixture();
+        let mut run = start(home)
+            .options("-g -t 1000")
+            .fixture(&["print-signals", "64"]);
+        run.ready();
+        run.signal(libc::SIGTERM);
+        assert!(run.line().starts_with("15 "), "{home:?}");
+        run.signal(64);
+        assert!(run.line().starts_with("64 "), "{home:?}: no SIGCONT");
+        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+
+        let mut run = start(home).options("-g -t 1000").shell(&format!(
+            "{fixture} print-signals 15 & exec {fixture} print-signals 64"
+        ));
+        run.ready();
+        run.ready();
+        let member = children_of(run.command())[0];
+        send(member, libc::SIGSTOP);
+        eventually("it is suspended", || {
+            status_field(member, "State").is_some_and(|state| state.starts_with('T'))
+        });
+        run.signal(libc::SIGTERM);
+        eventually("it has exited", || !is_alive(member));
+        run.signal(64);
+        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+    }
+}
+
+#[test]
+fn a_command_that_waits_for_a_terminal_that_nobody_can_give_is_named() {
+    // In a session of our own there is no terminal.
+    let mut run = start(Home::Plain)
+        .through(&["setsid"])
+        .shell("kill -TTIN $$; echo resumed");
+    run.wait_for_error("suspended by SIGTTIN");
+    run.signal(libc::SIGCONT);
+    assert_eq!(run.line(), "resumed");
+    assert_eq!(run.wait(), Ended::code(0));
+}

@@ -141,13 +141,26 @@ impl Terminal {
         }
     }
 
-    /// Resumes the job in the foreground. bash prints its command line before
-    /// it hands the terminal over and reads no key after that.
+    /// Resumes the job in the foreground, and waits until it is there and resumed: a
+    /// key that comes earlier is the shell's, or is discarded by SIGCONT.
     #[track_caller]
     fn fg(&mut self, command: &str) {
         self.line("fg");
         self.sees("fg\r\n");
         self.sees(&format!("{command}\r\n"));
+        let shell = self.pid();
+        eventually("the job is in the foreground", || {
+            let stat = std::fs::read_to_string(format!("/proc/{shell}/stat")).unwrap();
+            let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split(' ').collect();
+            // Its group and the foreground group.
+            fields[3] != fields[6]
+        });
+        eventually("the job is resumed", || {
+            descendants_of(shell)
+                .into_iter()
+                .filter_map(|pid| status_field(pid, "State"))
+                .all(|state| !state.starts_with('T'))
+        });
     }
 
     /// Stops the job in the foreground, and waits until the shell has said so
@@ -446,19 +459,31 @@ fn with_stdin_elsewhere_ctrl_c_is_a_stop_request() {
     terminal.sees("has not ended yet: it ignores SIGINT");
     terminal.sees("sending SIGKILL");
     terminal.prompt();
-    // It has had it, and is judged by what it did.
+}
+
+#[test]
+fn a_command_that_handles_ctrl_c_decides_by_itself_wherever_its_stdin_is() {
     let folder = Folder::new();
     let go = folder.file("go");
-    terminal.line(&format!(
-        "$SUPERVISE -v -t 1 -- sh -c 'trap \"until [ -e {go} ]; do sleep 0.01; done
-         trap - INT; kill -INT \\$\\$\" INT; echo re\"\"ady; while :; do sleep 0.01; done' </dev/null"
-    ));
-    terminal.sees("ready\r\n");
-    terminal.keys(CTRL_C);
-    terminal.sees("it handles SIGINT and has not ended");
-    folder.write("go", "", 0o644);
-    terminal.sees("stop signal unhandled or re-raised");
-    terminal.prompt();
+    let script = format!(
+        "sh -c 'trap \"echo inter\"rupted INT; echo re\"\"ady
+         until [ -e {go} ]; do sleep 0.01; done; echo thr\"\"ough'"
+    );
+    for line in [
+        format!("echo | $SUPERVISE -v -t 0 -- {script}"),
+        format!("$SUPERVISE -v -t 0 -- {script} </dev/null"),
+    ] {
+        let mut terminal = Terminal::bash();
+        terminal.line(&line);
+        terminal.sees("ready\r\n");
+        terminal.keys(CTRL_C);
+        terminal.sees("interrupted\r\n");
+        folder.write("go", "", 0o644);
+        terminal.sees("through\r\n");
+        terminal.prompt();
+        assert!(!terminal.screen.contains("stopping"), "{}", terminal.screen);
+        std::fs::remove_file(&go).unwrap();
+    }
 }
 
 #[test]
@@ -791,4 +816,303 @@ fn in_a_namespace_whose_shell_is_outside_keys_and_jobs_work() {
         terminal.ctrl_c();
         terminal.prompt();
     }
+}
+
+/// Every signal that a shell or a terminal also sends to whole groups.
+const FOR_GROUPS: [(&str, i32); 7] = [
+    ("HUP", libc::SIGHUP),
+    ("CONT", libc::SIGCONT),
+    ("TSTP", libc::SIGTSTP),
+    ("TTIN", libc::SIGTTIN),
+    ("TTOU", libc::SIGTTOU),
+    ("WINCH", libc::SIGWINCH),
+    ("INT", libc::SIGINT),
+];
+
+#[test]
+fn what_an_outer_supervise_forwards_to_us_alone_is_not_lost() {
+    let mut terminal = Terminal::with(
+        SUPERVISE,
+        &[
+            "-t",
+            "1000",
+            "--",
+            SUPERVISE,
+            "-t",
+            "1000",
+            "--",
+            &fixture(),
+            "print-signals",
+            "64",
+        ],
+    );
+    terminal.sees("ready ");
+    for (_, signal) in FOR_GROUPS {
+        send(terminal.pid(), signal);
+        terminal.sees(&format!("\n{signal} 0 "));
+    }
+    // Hung up, the leader is told alone and forwards that to us alone.
+    let folder = Folder::new();
+    let file = folder.file("log");
+    let script = format!("$SUPERVISE -t 1000 -- $FIXTURE print-signals 64 >{file}");
+    let mut terminal = Terminal::with(
+        SUPERVISE,
+        &["-t", "1000", "--", "sh", "-c", &format!("exec {script}")],
+    );
+    eventually("it is ready", || folder.read("log").starts_with("ready "));
+    terminal.close();
+    eventually("it was told", || folder.read("log").contains("\n1 0 "));
+    send(terminal.pid(), 64);
+    eventually("it has ended", || folder.read("log").contains("\n64 "));
+}
+
+#[test]
+fn what_a_script_that_leads_the_session_sends_us_alone_is_not_lost() {
+    // As the first process of a window, or of ssh -t, with and without job control.
+    for options in ["--norc", "-m"] {
+        let script = "$SUPERVISE -t 1000 -- $FIXTURE print-signals 64 & p=$!
+             while read -r s; do kill -$s $p; done";
+        let mut terminal = Terminal::with("bash", &[options, "-c", script]);
+        terminal.sees("ready ");
+        for (name, signal) in FOR_GROUPS {
+            terminal.line(name);
+            terminal.sees(&format!("\n{signal} 0 "));
+        }
+        terminal.line("64");
+        terminal.sees("\n64 ");
+    }
+}
+
+#[test]
+fn what_another_init_above_us_forwards_is_not_lost() {
+    // As by `docker run -t --init`: it leads the session, and we are in the
+    // foreground group that it has made for us.
+    if Command::new("tini").arg("--version").output().is_err() {
+        skipped("no tini");
+        return;
+    }
+    let arguments = [
+        "-s",
+        "--",
+        SUPERVISE,
+        "-t",
+        "1000",
+        "--",
+        &fixture(),
+        "print-signals",
+        "64",
+    ];
+    let mut terminal = Terminal::with("tini", &arguments);
+    terminal.sees("ready ");
+    // tini itself ignores SIGTTIN and SIGTTOU.
+    let ignored = [libc::SIGTTIN, libc::SIGTTOU];
+    for (_, signal) in FOR_GROUPS.into_iter().filter(|(_, s)| !ignored.contains(s)) {
+        send(terminal.pid(), signal);
+        terminal.sees(&format!("\n{signal} 0 "));
+    }
+    // As by STOPSIGNAL HUP and --stop-on HUP.
+    let script =
+        "trap \"echo sav\"\"ed; exit 3\" HUP; echo re\"\"ady; while :; do sleep 0.01; done";
+    let mut terminal = Terminal::with(
+        "tini",
+        &[
+            "-s",
+            "--",
+            SUPERVISE,
+            "-t",
+            "1000",
+            "--stop-on",
+            "HUP",
+            "--",
+            "sh",
+            "-c",
+            script,
+        ],
+    );
+    terminal.sees("ready\r\n");
+    send(terminal.pid(), libc::SIGHUP);
+    terminal.sees("saved\r\n");
+}
+
+#[test]
+fn a_command_in_a_group_of_its_own_gets_what_the_terminal_sends() {
+    // timeout(1) makes a process group of its own.
+    let mut terminal = Terminal::bash();
+    terminal.line("$SUPERVISE -- timeout 900 sh -c 'echo re\"\"ady; exec sleep 1021'");
+    terminal.sees("ready\r\n");
+    terminal.ctrl_z();
+    terminal.fg("sleep 1021'");
+    let shell = terminal.pid();
+    terminal.ctrl_c();
+    terminal.prompt();
+    eventually("it has ended", || descendants_of(shell).is_empty());
+
+    terminal.line("$SUPERVISE -- timeout 900 sh -c 'echo re\"\"ady; exec sleep 1022'");
+    terminal.sees("ready\r\n");
+    let all = descendants_of(shell);
+    assert_eq!(all.len(), 3);
+    terminal.close();
+    eventually("all have gone", || all.iter().all(|pid| !is_alive(*pid)));
+}
+
+#[test]
+fn a_command_in_a_session_of_its_own_is_sent_what_stops_it() {
+    let mut terminal = Terminal::bash();
+    terminal.line("$SUPERVISE -v -t 1000 -- setsid $FIXTURE print-signals 2 </dev/null");
+    terminal.sees("ready ");
+    terminal.keys(CTRL_C);
+    terminal.sees("SIGINT from the kernel");
+    terminal.sees("\n2 0 ");
+    terminal.sees("graceful");
+    terminal.prompt();
+}
+
+#[test]
+fn a_background_job_that_is_brought_to_the_foreground_is_one_as_a_whole() {
+    const JOB: &str = "sh -c 'echo re\"\"ady; sleep 1031; echo ne\"\"xt; sleep 1032'";
+    let mut terminal = Terminal::bash();
+    terminal.line(&format!("$SUPERVISE -- {JOB} &"));
+    terminal.sees("ready\r\n");
+    let shell = terminal.pid();
+    let forked = || descendants_of(shell).len() == 3;
+    eventually("sleep runs", forked);
+    terminal.fg("sleep 1032'");
+    terminal.ctrl_z();
+    terminal.fg("sleep 1032'");
+    terminal.ctrl_c();
+    let after = terminal.prompt();
+    assert!(!after.contains("next"), "{after}");
+    eventually("all of it has ended", || descendants_of(shell).is_empty());
+
+    // A closed terminal reaches all of it too.
+    terminal.line(&format!("$SUPERVISE -- {JOB} &"));
+    terminal.sees("ready\r\n");
+    eventually("sleep runs", forked);
+    let all = descendants_of(shell);
+    terminal.fg("sleep 1032'");
+    terminal.close();
+    eventually("all have gone", || all.iter().all(|pid| !is_alive(*pid)));
+}
+
+#[test]
+fn in_a_pipeline_that_is_brought_to_the_foreground_the_pager_has_the_terminal() {
+    const PAGER: &str =
+        "sh -c 'read -r first; echo re\"\"ady $first; read -r key < /dev/tty; echo k\"\"ey $key'";
+    let mut terminal = Terminal::bash();
+    for line in [
+        format!("$SUPERVISE -- seq 100000 | {PAGER}"),
+        format!("seq 100000 | $SUPERVISE -- {PAGER}"),
+    ] {
+        terminal.line(&format!("{line} &"));
+        terminal.sees("ready 1\r\n");
+        terminal.line("until jobs | grep -q Sto''pped; do sleep 0.02; done; echo see''n");
+        terminal.sees("seen\r\n");
+        terminal.fg("ey $key'");
+        terminal.line("x");
+        terminal.sees("key x\r\n");
+        terminal.prompt();
+    }
+}
+
+#[test]
+fn the_terminal_is_handed_to_the_group_that_the_command_is_in() {
+    // It moves to the process group of its child before it reads.
+    let script = "import os, signal
+k = os.fork()
+if k == 0:
+    os.setpgid(0, 0)
+    signal.pause()
+os.setpgid(k, k)
+os.setpgid(0, k)
+print('re' + 'ady', flush=True)
+print('got', input(), flush=True)
+os.kill(k, 9)";
+    let folder = Folder::new();
+    let file = folder.write("script.py", script, 0o644);
+    let mut terminal = Terminal::bash();
+    terminal.line(&format!("$SUPERVISE -g -- python3 {file} &"));
+    terminal.sees("ready\r\n");
+    terminal.line("until jobs | grep -q Sto''pped; do sleep 0.02; done; echo see''n");
+    terminal.sees("seen\r\n");
+    let supervise = children_of(terminal.pid())[0];
+    terminal.fg("script.py");
+    terminal.line("this");
+    terminal.sees("got this");
+    assert!(ticks(supervise) < 50, "it spins");
+    terminal.prompt();
+}
+
+#[test]
+fn the_modes_of_a_running_pager_are_left_to_it() {
+    let folder = Folder::new();
+    let file = folder.file("set");
+    let mut terminal = Terminal::bash();
+    // The pipe ends with supervise, whose stderr it is.
+    terminal.line(&format!(
+        "$SUPERVISE -- sh -c 'until [ -e {file} ]; do sleep 0.01; done; kill -KILL $$' 2>&1 |
+         sh -c 'stty -echo </dev/tty; : >{file}; cat >/dev/null
+         stty -a </dev/tty | grep -q -- \" -echo \" && echo ke\"\"pt; stty echo </dev/tty; echo thr\"\"ough'"
+    ));
+    let before = terminal.sees("through\r\n");
+    assert!(before.contains("kept\r\n"), "{before}");
+}
+
+#[test]
+fn without_dev_tty_the_terminal_is_found_by_its_descriptors() {
+    if !is_root() {
+        skipped("a mount namespace needs root");
+        return;
+    }
+    for options in ["", "-g"] {
+        // With stderr elsewhere it is none of those that are kept.
+        for to in ["", "2>/dev/null"] {
+            let script = format!(
+                "mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 &&
+                 exec $SUPERVISE {options} -- sh -c 'echo re\"\"ady; read -r x; echo got $x; read -r x; echo got $x' {to}"
+            );
+            let mut terminal = Terminal::with(
+                "unshare",
+                &["--mount", "--propagation", "private", "bash", "-c", &script],
+            );
+            terminal.sees("ready\r\n");
+            terminal.line("this");
+            terminal.sees("got this\r\n");
+            terminal.keys(CTRL_C);
+            eventually("it has ended", || {
+                terminal.session.try_wait().unwrap().is_some()
+            });
+        }
+    }
+}
+
+#[test]
+fn when_the_command_has_exited_keys_are_for_what_is_left() {
+    // What a shell starts in the background ignores SIGINT.
+    const STUBBORN: &str =
+        "(trap '' TERM INT; echo le\"\"ft; while :; do sleep 0.05; done) & exit 0";
+    for leftovers in ["wait", "stop"] {
+        let mut terminal = Terminal::bash();
+        let options = format!("-v -t 1000 --leftovers {leftovers}");
+        terminal.line(&format!(
+            "$SUPERVISE {options} -- bash -c \"{}\"",
+            STUBBORN.replace('"', "\\\"").replace('$', "\\$")
+        ));
+        terminal.sees("left\r\n");
+        terminal.sees("exited with status 0");
+        terminal.ctrl_z();
+        terminal.fg("exit 0\"");
+        terminal.keys(CTRL_C);
+        terminal.sees("SIGINT from the kernel");
+        terminal.sees("stopping");
+        terminal.keys(CTRL_C);
+        terminal.sees("SIGINT from the terminal again: sending SIGKILL");
+        terminal.prompt();
+    }
+    // The first is enough for what does as it is told.
+    let mut terminal = Terminal::bash();
+    terminal.line("$SUPERVISE -v -t 1000 --leftovers wait -- sh -c 'sleep 1041 & exit 0'");
+    terminal.sees("exited with status 0");
+    terminal.keys(CTRL_C);
+    terminal.sees("stopping");
+    terminal.prompt();
 }

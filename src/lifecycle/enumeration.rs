@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 
 use super::*;
+use crate::origin::{Facts, Sender};
 
 /// The longest course without repetition has eight events: stop, ask the rest,
 /// command ended, some left, grace over, kill again, some left, kill over.
@@ -27,32 +28,40 @@ const ENDINGS: [Ending; 3] = [
 /// The pid of a process that takes the command's place.
 const SUCCESSOR: i32 = 77;
 
-fn from(signal: Signal, origin: Origin) -> (Received, Origin) {
-    let received = Received {
-        signal,
-        code: 0,
-        pid: 1,
-        uid: 0,
-        value: 0,
-    };
-    (received, origin)
+/// Signals with their senders, and the names of the facts that hold of them.
+///
+/// TERM is forwarded as USR2, HUP is a stop request that is swallowed, INT is one
+/// that is not rewritten.
+const SIGNALS: [(Signal, Sender, &str); 12] = [
+    (Signal::TERM, Sender::Other, ""),
+    (Signal::HUP, Sender::Other, ""),
+    (Signal::USR1, Sender::Other, ""),
+    // Ctrl-C with stdin elsewhere and on the terminal, and where the command has
+    // left the group.
+    (Signal::INT, Sender::Kernel, "shares_group"),
+    (Signal::INT, Sender::Kernel, "shares_group handled"),
+    (Signal::INT, Sender::Kernel, "stdin_is_terminal"),
+    (Signal::INT, Sender::Kernel, ""),
+    (Signal::INT, Sender::Other, "ignored_at_start"),
+    (
+        Signal::TSTP,
+        Sender::Kernel,
+        "shares_group stdin_is_terminal",
+    ),
+    (Signal::CONT, Sender::Other, "shares_group"),
+    (Signal::CONT, Sender::SessionLeader, "shares_group resumed"),
+    (Signal::WINCH, Sender::Kernel, "shares_group"),
+];
+
+/// Whether the sender sent the signal to our process group. The value that the
+/// signal carries keeps whether the command has received it, which the lifecycle
+/// does not look at.
+fn is_sent_to_group(sender: Sender) -> bool {
+    sender != Sender::Other
 }
 
-/// TERM is forwarded as USR2, HUP is a stop request that is swallowed, USR1
-/// is neither; and TERM from everywhere that makes a difference.
-fn signals() -> Vec<Event> {
-    [
-        from(Signal::TERM, Origin::ForUs),
-        from(Signal::HUP, Origin::ForUs),
-        from(Signal::USR1, Origin::ForUs),
-        from(Signal::USR1, Origin::Group),
-        from(Signal::TERM, Origin::Group),
-        from(Signal::TERM, Origin::Key),
-        from(Signal::TERM, Origin::GroupKey),
-        from(Signal::TERM, Origin::Ourselves),
-    ]
-    .map(|(received, origin)| Event::Signal(received, origin))
-    .to_vec()
+fn truly_received(received: Received) -> bool {
+    received.value == 1
 }
 
 /// The command was stopped by a key, by somebody, and for want of the terminal
@@ -76,6 +85,7 @@ fn rules(grace: Grace, leftovers: Leftovers, pid1: bool, job_control: bool) -> R
     let mut stop_on = SignalSet::EMPTY;
     stop_on.insert(Signal::TERM);
     stop_on.insert(Signal::HUP);
+    stop_on.insert(Signal::INT);
     Rules {
         stop_on,
         rewrite: vec![(Signal::TERM, Some(Signal::USR2)), (Signal::HUP, None)],
@@ -100,13 +110,18 @@ struct World {
     command_ending: Option<Ending>,
     /// We were to stop ourselves, and whether that worked is not known yet.
     suspending: Option<Signal>,
+    /// The terminal was to be handed over, and the same.
+    handing_over: Option<Signal>,
     stop_requested: bool,
+    /// The command has received a stop request, from us or from the sender itself.
     command_asked: bool,
-    /// A stop request was received and not forwarded.
-    held: bool,
+    /// A stop request was received and not forwarded, as it is to be.
+    held: Option<Signal>,
     delay_over: bool,
     /// A stop delay has begun, and neither its time nor a second request has ended it.
     delaying: bool,
+    /// A second key has ended the grace period.
+    cut_short: bool,
     asked_while_alive: u32,
     asked_after: u32,
     grace_armed: u32,
@@ -125,11 +140,13 @@ impl World {
             stops: 0,
             command_ending: None,
             suspending: None,
+            handing_over: None,
             stop_requested: false,
             command_asked: false,
-            held: false,
+            held: None,
             delay_over: false,
             delaying: false,
+            cut_short: false,
             asked_while_alive: 0,
             asked_after: 0,
             grace_armed: 0,
@@ -143,8 +160,9 @@ impl World {
         if self.exited {
             return Vec::new();
         }
-        let mut events = signals();
+        let mut events = self.signals();
         events.extend(self.suspending.map(Event::NotSuspended));
+        events.extend(self.handing_over.map(Event::NotHandedOver));
         events.push(Event::SomeLeft);
         if self.command_alive {
             events.push(Event::CommandContinued);
@@ -161,6 +179,42 @@ impl World {
         // KillOver can be armed in an order that is not that of the enum.
         events.extend(self.armed.iter().min().map(|mark| Event::Mark(*mark)));
         events
+    }
+
+    /// The signals that may come, with what is true of them now.
+    fn signals(&self) -> Vec<Event> {
+        let to_event = |(signal, sender, names): (Signal, Sender, &str)| {
+            let holds = |name| names.split(' ').any(|held| held == name);
+            let facts = Facts {
+                sender,
+                shares_group: holds("shares_group") && self.command_alive,
+                hung_up: false,
+                leads_session: false,
+                stdin_is_terminal: holds("stdin_is_terminal"),
+                handled: holds("handled"),
+                command_suspended: self.command_stopped && self.command_alive,
+                resumed: holds("resumed"),
+                ignored_at_start: holds("ignored_at_start"),
+            };
+            // A shell that resumes a job reaches the command last, if at all.
+            let is_late = signal == Signal::CONT && facts.command_suspended;
+            let received = is_sent_to_group(sender) && facts.shares_group && !is_late;
+            let received = Received {
+                signal,
+                code: 0,
+                pid: 1,
+                uid: 0,
+                value: u64::from(received),
+            };
+            Event::Signal(received, Origin::of(signal, facts))
+        };
+        SIGNALS.map(to_event).to_vec()
+    }
+
+    /// Whether a signal is a stop request now.
+    fn is_stop(&self, received: Received, origin: Origin) -> bool {
+        let may_stop = origin.may_request_stop || origin.typed && !self.command_alive;
+        [Signal::TERM, Signal::INT].contains(&received.signal) && may_stop
     }
 
     /// Holds the actions of one event against the invariants.
@@ -187,7 +241,7 @@ impl World {
             self.stops = self.stops.saturating_add(1);
         }
         let can_go_on = stopped_now && self.stops <= RESUMES;
-        let held = self.held && !self.command_asked;
+        let held = self.held.is_some() && !self.command_asked;
         assert!(
             !(held && self.delay_over && self.command_alive),
             "the delay is over and the command was not asked"
@@ -210,6 +264,7 @@ impl World {
     fn note(&mut self, event: Event) {
         // The answer comes at once or not at all.
         self.suspending = None;
+        self.handing_over = None;
         match event {
             Event::CommandEnded(ending) => {
                 self.command_alive = false;
@@ -230,7 +285,14 @@ impl World {
                 self.grace_over |= mark == Mark::GraceOver;
                 self.delay_over |= mark == Mark::DelayOver;
             }
-            Event::Signal(..) | Event::NotSuspended(_) | Event::SomeLeft | Event::NothingLeft => {}
+            Event::Signal(received, origin) => {
+                let stop = self.is_stop(received, origin);
+                self.command_asked |= stop && truly_received(received);
+            }
+            Event::NotSuspended(_)
+            | Event::NotHandedOver(_)
+            | Event::SomeLeft
+            | Event::NothingLeft => {}
         }
     }
 
@@ -238,8 +300,10 @@ impl World {
     /// then they are: they may be the service.
     fn check_delay(&mut self, event: Event, actions: &[Action]) {
         let asks_rest = actions.contains(&Action::AskRest);
+        let asks_again =
+            matches!(event, Event::Signal(received, origin) if self.is_stop(received, origin));
         if self.delaying {
-            if event == Event::Mark(Mark::DelayOver) || asks_again(event) {
+            if event == Event::Mark(Mark::DelayOver) || asks_again {
                 self.delaying = false;
                 let spared = self.rules.leftovers == Leftovers::Leave;
                 assert!(
@@ -257,51 +321,56 @@ impl World {
         self.delaying |= delayed;
     }
 
-    /// Each signal leads to at most one forward, and none is lost. A stop request
-    /// may be held for a while, and another lets it go.
+    /// Each signal that the command has not received leads to one forward, and
+    /// others to none. A stop request may be held for a while, and another lets it
+    /// go.
     fn check_forwards(&mut self, event: Event, actions: &[Action]) {
-        let mut forwards: Vec<Signal> = actions
+        let forwards: Vec<Signal> = actions
             .iter()
             .filter_map(|action| match action {
                 Action::Forward { received, .. } => Some(received.signal),
                 _ => None,
             })
             .collect();
+        let (to_forward, stop) = match event {
+            Event::Signal(received, origin) => {
+                let rewritten = match received.signal {
+                    Signal::TERM => Some(Signal::USR2),
+                    Signal::HUP => None,
+                    signal => Some(signal),
+                };
+                let to_forward = rewritten.filter(|_| !truly_received(received));
+                (to_forward, self.is_stop(received, origin))
+            }
+            _ => (None, false),
+        };
         if actions.contains(&Action::SayDelayed) {
             assert!(!self.rules.delay.is_zero(), "delayed without being told to");
             assert!(!self.stop_requested, "only the first stop request is held");
             assert_eq!(forwards, [], "held and forwarded");
-            self.held = true;
+            let holds = to_forward.is_some() || !self.command_alive;
+            assert!(stop && holds, "nothing to hold");
+            self.held = to_forward.filter(|_| self.command_alive);
             return;
         }
-        // Here all stop requests are of one kind, and so the two become one.
-        let asks_again = asks_again(event);
-        if self.held && !self.command_asked && (asks_again || event == Event::Mark(Mark::DelayOver))
-        {
-            if self.command_alive {
-                assert_eq!(forwards, [Signal::USR2], "the held request was let go");
-            }
-            forwards.clear();
-            if asks_again {
-                return;
-            }
+        if !self.command_alive {
+            assert_eq!(forwards, [], "forwarded to a reaped pid");
+            return;
         }
-        match event {
-            Event::Signal(received, origin) => {
-                assert!(forwards.len() <= 1, "a signal was forwarded twice");
-                let expected = match received.signal {
-                    Signal::TERM => Some(Signal::USR2),
-                    Signal::USR1 => Some(Signal::USR1),
-                    _ => None,
-                };
-                let expected = expected.filter(|_| origin.is_for_command());
-                if let Some(forwarded) = forwards.first() {
-                    assert_eq!(Some(*forwarded), expected, "forwarded after rewriting");
-                } else if self.command_alive && !self.killed && !self.no_grace() {
-                    assert_eq!(expected, None, "a signal was lost");
-                }
-            }
-            _ => assert_eq!(forwards, [], "a forward without a signal"),
+        let mut expected: Vec<Signal> = to_forward.into_iter().collect();
+        if let Some(held) = self.held
+            && (stop || event == Event::Mark(Mark::DelayOver))
+        {
+            self.held = None;
+            // Two that are equal become one.
+            expected.retain(|second| *second != held);
+            expected.insert(0, held);
+        }
+        if !(self.killed || self.no_grace()) || !forwards.is_empty() {
+            assert_eq!(
+                forwards, expected,
+                "lost, forwarded twice, or not rewritten"
+            );
         }
     }
 
@@ -312,11 +381,9 @@ impl World {
                 let Event::Signal(_, origin) = event else {
                     panic!("a stop request that is no signal");
                 };
-                assert!(origin.may_ask_to_stop(), "a key started the grace period");
-                assert_eq!(
-                    received.signal,
-                    Signal::TERM,
-                    "only TERM is a stop request here"
+                assert!(
+                    self.is_stop(*received, origin),
+                    "no stop request started the grace period"
                 );
                 assert!(
                     !self.stop_requested,
@@ -333,14 +400,14 @@ impl World {
                 self.command_asked |= stop;
             }
             Action::NoteAsked(signal) => {
-                let had = matches!(event, Event::Signal(received, Origin::Group) if received.signal == *signal);
+                let had = matches!(event, Event::Signal(received, _)
+                    if received.signal == *signal && truly_received(received));
                 assert!(had && self.command_alive, "noted and has not had it");
-                self.command_asked = true;
             }
             // Looked at with the event as a whole.
             Action::TakeOn(_) | Action::SayDelayed => {}
             Action::Resume => assert!(self.command_alive, "a reaped pid was resumed"),
-            Action::HandOver | Action::Suspend(_) | Action::SayStuck(_) => {
+            Action::HandOver(_) | Action::Suspend(_) | Action::SayStuck(_) => {
                 self.check_job_control(event, action);
             }
             Action::AskRest => {
@@ -363,8 +430,12 @@ impl World {
                 );
             }
             Action::SayGraceOver => assert!(!self.killed, "said before it is done"),
+            Action::SayCutShort(signal) => self.check_cut_short(event, *signal),
             Action::Kill(scope) => {
-                assert!(self.grace_over || no_grace, "SIGKILL before the deadline");
+                assert!(
+                    self.grace_over || self.cut_short || no_grace,
+                    "SIGKILL before the deadline"
+                );
                 assert_ne!(self.rules.grace, Grace::Infinite, "infinity means never");
                 if self.command_alive && !no_grace {
                     assert!(self.command_asked, "the command was killed, not asked");
@@ -407,6 +478,17 @@ impl World {
         }
     }
 
+    fn check_cut_short(&mut self, event: Event, signal: Signal) {
+        let typed = matches!(event, Event::Signal(received, origin)
+            if received.signal == signal && origin.typed);
+        assert!(typed && !self.killed, "cut short by no key");
+        assert!(
+            self.stop_requested && !self.command_alive,
+            "cut short by the first key, or one that the command acts on"
+        );
+        self.cut_short = true;
+    }
+
     fn check_mark(&mut self, mark: Mark, after: Duration) {
         let delay = self.rules.delay;
         let left = GRACE.saturating_sub(delay);
@@ -429,22 +511,28 @@ impl World {
     }
 
     fn check_job_control(&mut self, event: Event, action: &Action) {
-        assert!(
-            self.command_alive,
-            "the terminal is of no use to a reaped pid"
-        );
         match action {
-            Action::HandOver => {
+            Action::HandOver(signal) => {
                 let wanted =
                     matches!(event, Event::CommandStopped { can_hand_over, .. } if can_hand_over);
                 assert!(wanted, "a terminal that is not ours to give");
+                assert!(self.command_alive, "handed over to a reaped pid");
+                self.handing_over = Some(*signal);
             }
             Action::Suspend(signal) => {
                 assert!(self.rules.job_control, "stopped with nobody to resume us");
-                assert!(!self.stop_requested, "stopped while stopping");
+                if self.command_alive {
+                    assert!(!self.stop_requested, "stopped while stopping");
+                } else {
+                    let key = matches!(event, Event::Signal(_, origin) if origin.typed);
+                    assert!(key, "stopped without the command and without a key");
+                }
                 self.suspending = Some(*signal);
             }
-            _ => assert!(!self.stop_requested, "stuck, and not resumed"),
+            _ => {
+                assert!(self.command_alive, "a reaped pid is stuck");
+                assert!(!self.stop_requested, "stuck, and not resumed");
+            }
         }
     }
 
@@ -473,11 +561,6 @@ impl World {
             assert!(self.killed, "the deadline passed and nothing was killed");
         }
     }
-}
-
-/// Whether an event is a stop request, of which there is one kind here.
-fn asks_again(event: Event) -> bool {
-    matches!(event, Event::Signal(received, origin) if received.signal == Signal::TERM && origin.may_ask_to_stop())
 }
 
 /// How many sequences of at most so many events there are from a state.
@@ -576,7 +659,8 @@ fn nothing_is_done_after_the_end() {
             Mark::KillAgain,
             Mark::KillOver,
         ];
-        let late = signals().into_iter().chain(marks.map(Event::Mark));
+        let signals = World::new(rules).signals();
+        let late = signals.into_iter().chain(marks.map(Event::Mark));
         for event in late.chain([Event::SomeLeft, Event::NothingLeft, stops()[0]]) {
             assert_eq!(lifecycle.on(event), [], "{event:?} after the end");
         }

@@ -294,6 +294,25 @@ fn queue_to_group(leader: i32, info: &RawInfo) -> nix::Result<()> {
     leader.send(info.signo, ptr::from_ref(info).cast(), PROCESS_GROUP)
 }
 
+/// Whether a signal was ignored when we were started: no disposition but SIGCHLD's
+/// and those that [`stop_by`] sets is ever changed.
+pub(crate) fn is_ignored(signal: Signal) -> bool {
+    let mut old = [0_u64; 8];
+    // SAFETY: the kernel's `struct sigaction` of every architecture begins with the
+    // handler, is not larger than this, and is only written to here.
+    let result = checked(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal.number(),
+            ptr::null::<u64>(),
+            old.as_mut_ptr(),
+            KERNEL_SET_SIZE,
+        )
+    });
+    let [handler, ..] = old;
+    result.is_ok() && usize::try_from(handler) == Ok(libc::SIG_IGN)
+}
+
 /// Sets a signal's disposition to its default action.
 fn set_default(signal: Signal) {
     let default = [0_u64; 8];
