@@ -235,6 +235,25 @@ fn parse_uid_map(map: &[u8]) -> Vec<(u32, u32)> {
     lines.collect()
 }
 
+/// Whether a user id is one of our user namespace, and not the one that stands for all
+/// others. Where nothing tells, it is.
+pub(crate) fn is_mapped(uid: u32) -> bool {
+    let Some(map) = read("/proc/self/uid_map").and_then(|map| String::from_utf8(map).ok()) else {
+        return true;
+    };
+    is_in_map(&map, uid)
+}
+
+/// Each line: the first id inside, the first one outside, how many (`user_namespaces(7)`).
+fn is_in_map(map: &str, uid: u32) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line.split_ascii_whitespace().map(str::parse::<u32>);
+        let (first, count) = (numbers.next(), numbers.nth(1));
+        matches!((first, count), (Some(Ok(first)), Some(Ok(count)))
+            if uid.checked_sub(first).is_some_and(|index| index < count))
+    })
+}
+
 /// What a process does with signals, all its threads taken together.
 pub(crate) fn signal_sets(pid: i32) -> Option<SignalSets> {
     let mut sets = parse_signal_sets(&read(&format!("/proc/{pid}/status"))?)?;
@@ -466,6 +485,24 @@ mod tests {
         line.extend_from_slice(name);
         line.extend_from_slice(b") S 7 40 40 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 100 1\n");
         line
+    }
+
+    #[test]
+    fn a_user_id_is_looked_up_in_the_map() {
+        let whole = "         0          0 4294967295\n";
+        assert!(is_in_map(whole, 0) && is_in_map(whole, 65534));
+        let parts = "         0       1000          1\n         5     100000         10\n";
+        for (uid, mapped) in [
+            (0, true),
+            (1, false),
+            (4, false),
+            (5, true),
+            (14, true),
+            (15, false),
+        ] {
+            assert_eq!(is_in_map(parts, uid), mapped, "{uid}");
+        }
+        assert!(!is_in_map("", 0));
     }
 
     #[test]

@@ -14,6 +14,8 @@ mod common;
 use std::process::{Command, Output};
 
 use common::report::{Reported, VALIDATE, validator};
+use std::os::unix::fs::{PermissionsExt, symlink};
+
 use common::*;
 use serde_json::{Value, json};
 
@@ -340,6 +342,127 @@ fn a_file_that_cannot_be_written_is_refused_before_the_start() {
         errors.contains("cannot write the report to '/dev/full': No space left"),
         "{errors}"
     );
+}
+
+#[test]
+fn as_root_no_link_of_another_user_leads_to_the_file() {
+    if !is_root() {
+        skipped("other users' links need root");
+        return;
+    }
+    let own = |path: &str, uid| std::os::unix::fs::lchown(path, Some(uid), Some(uid)).unwrap();
+    let folder = Folder::new();
+    let precious = folder.write("precious", "precious", 0o644);
+    let users = folder.file("users");
+    std::fs::create_dir(&users).unwrap();
+    let at = |name: &str| format!("{users}/{name}");
+    symlink("../precious", at("link")).unwrap();
+    symlink(folder.file("new"), at("dangling")).unwrap();
+    symlink(folder.path(), at("folder")).unwrap();
+    for name in ["link", "dangling", "folder"] {
+        own(&at(name), 1234);
+    }
+    // Root's link, which leads to a user's.
+    symlink(at("link"), folder.file("roots")).unwrap();
+    std::fs::hard_link(&precious, at("hard")).unwrap();
+    let run = |path: &str| {
+        start(Home::Plain)
+            .options("--report")
+            .options(path)
+            .run(&["true"])
+    };
+    for owner in [0, 1234] {
+        own(&users, owner);
+        for (path, words) in [
+            (at("link"), "'link' is a symbolic link of uid 1234"),
+            (at("dangling"), "'dangling' is a symbolic link of uid 1234"),
+            (at("folder/precious"), "'folder' is a symbolic link"),
+            (at("folder/new"), "'folder' is a symbolic link"),
+            (folder.file("roots"), "'link' is a symbolic link"),
+        ] {
+            let mut run = run(&path);
+            assert_eq!(run.wait(), Ended::code(125), "{path}");
+            assert!(run.errors().contains(words), "{path}: {}", run.errors());
+        }
+    }
+    let mut hard = run(&at("hard"));
+    assert_eq!(hard.wait(), Ended::code(125));
+    assert!(hard.errors().contains("hard links"), "{}", hard.errors());
+    assert_eq!(folder.read("precious"), "precious");
+    assert_eq!(folder.read("new"), "");
+}
+
+#[test]
+fn other_links_lead_to_the_file() {
+    let folder = Folder::new();
+    let real = folder.file("real");
+    std::fs::create_dir(&real).unwrap();
+    symlink("real", folder.file("folder")).unwrap();
+    symlink("../real/report", format!("{real}/link")).unwrap();
+    symlink(format!("{real}/report"), folder.file("absolute")).unwrap();
+    symlink("loop", folder.file("loop")).unwrap();
+    if is_root() {
+        // Its name is a user's to give, and what is there is what was named.
+        std::os::unix::fs::lchown(&real, Some(1234), Some(1234)).unwrap();
+    }
+    let report = |path: &str| {
+        let mut run = start(Home::Plain)
+            .folder(folder.path())
+            .options("--report")
+            .options(path)
+            .run(&["true"]);
+        assert_eq!(run.wait(), Ended::code(0), "{path}: {}", run.errors());
+        run
+    };
+    for path in [
+        folder.file("folder/report"),
+        folder.file("folder/link"),
+        folder.file("absolute"),
+        "real/../folder/./report".to_owned(),
+    ] {
+        let file = folder.file("real/report");
+        // One that is there and one that is made.
+        for _ in 0..2 {
+            report(&path);
+            assert!(
+                folder.read("real/report").contains("\"completed\""),
+                "{path}"
+            );
+            let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{path}");
+        }
+        std::fs::remove_file(&file).unwrap();
+    }
+    let mut run = start(Home::Plain)
+        .options("--report")
+        .options(&folder.file("loop"))
+        .run(&["true"]);
+    assert_eq!(run.wait(), Ended::code(125));
+    for home in homes() {
+        for (number, path) in ["/dev/stdout", "/proc/self/fd/1", "/dev/fd/1"]
+            .iter()
+            .enumerate()
+        {
+            // A pipe of root's cannot be opened by the user of a namespace.
+            let name = format!("{home:?}-{number}");
+            let script = format!("exec \"$@\" > {}", folder.file(&name));
+            let mut run = start(home)
+                .through(&["sh", "-c", &script, "sh"])
+                .options("--report")
+                .options(path)
+                .run(&["true"]);
+            assert_eq!(
+                run.wait(),
+                Ended::code(0),
+                "{name} {path}: {}",
+                run.errors()
+            );
+            assert!(
+                folder.read(&name).contains("\"completed\""),
+                "{name} {path}"
+            );
+        }
+    }
 }
 
 #[test]
