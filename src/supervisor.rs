@@ -143,7 +143,7 @@ fn start<'a>(
     let relayed = relay.as_ref().map(Relay::socket);
     let kept = file.map(ReportFile::descriptor).into_iter();
     let kept = kept.chain(relayed).chain(terminal.kept());
-    descriptors::release_inherited(&kept.collect::<Vec<_>>());
+    descriptors::release_inherited(pid1, &kept.collect::<Vec<_>>());
     if let Err(errno) = subreaper {
         warn!(
             "cannot adopt orphans ({}): those that leave their parent are not stopped",

@@ -209,6 +209,49 @@ fn the_command_has_the_inherited_descriptors_and_supervise_only_stderr() {
 }
 
 #[test]
+fn as_pid_1_it_keeps_stdout_for_those_who_write_there() {
+    for home in homes().into_iter().filter(|home| home.is_pid1()) {
+        // A pipe of root's cannot be opened by the user of a namespace.
+        let write = if home == Home::Pid1 {
+            "echo from a child > /proc/1/fd/1"
+        } else {
+            "echo from a child"
+        };
+        // What is closed last is closed.
+        let script = format!(
+            "while [ -e /proc/1/fd/7 ]; do sleep 0.01; done; {write}; echo ready $$; read -r _ <&7"
+        );
+        let folder = Folder::new();
+        let fifo = folder.file("fifo");
+        nix::unistd::mkfifo(
+            fifo.as_str(),
+            nix::sys::stat::Mode::from_bits_truncate(0o666),
+        )
+        .unwrap();
+        std::fs::set_permissions(&fifo, std::fs::Permissions::from_mode(0o666)).unwrap();
+        let mut run = start(home)
+            .through(&["sh", "-c", &format!("exec 7<>{fifo} \"$@\""), "sh"])
+            .shell(&script);
+        assert_eq!(run.line(), "from a child", "{home:?}");
+        run.ready();
+        let own = descriptors(run.pid);
+        assert_eq!(own.len(), 3, "{home:?}: {own:?}");
+        assert_eq!(own[0].1, "/dev/null", "{home:?}");
+        assert!(own[1].1.starts_with("pipe:"), "{home:?}: {own:?}");
+        if home == Home::Pid1 {
+            let entered = Command::new("nsenter")
+                .args(["--target", &run.pid.to_string(), "--pid", "--mount", "--"])
+                .args(["sh", "-c", "echo from outside > /proc/1/fd/1"])
+                .status();
+            assert!(entered.unwrap().success());
+            assert_eq!(run.line(), "from outside");
+        }
+        std::fs::write(&fifo, "go\n").unwrap();
+        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+    }
+}
+
+#[test]
 fn when_the_command_closes_a_pipe_its_reader_sees_the_end() {
     let mut run =
         start(Home::Plain).shell("trap 'exit 0' TERM; exec >&-; while :; do sleep 0.01; done");

@@ -17,12 +17,14 @@ const LAST_RESORT: RawFd = 65_536;
 /// Lets go of the working directory and of every inherited descriptor but
 /// stderr, so that no mount is kept busy and no pipe is kept from its end.
 /// Descriptors 0 to 2 stay occupied: nothing that is opened later can land
-/// there and be taken for stdin, stdout or stderr. `keep` are some of our own,
-/// above those, that are to stay.
+/// there and be taken for stdin, stdout or stderr. As PID 1 stdout stays too: in a
+/// container /proc/1/fd/1 leads to the log, and no reader waits for an end that comes
+/// before that of the container. `keep` are some of our own, above those, that are to
+/// stay.
 ///
 /// Nothing here can fail in a way that matters to the command: what cannot be
 /// given up is kept.
-pub(crate) fn release_inherited(keep: &[BorrowedFd<'_>]) {
+pub(crate) fn release_inherited(pid1: bool, keep: &[BorrowedFd<'_>]) {
     let _ = nix::unistd::chdir("/");
     let null = placeholder().or_else(|| {
         // Every descriptor that the limit allows is taken.
@@ -32,7 +34,9 @@ pub(crate) fn release_inherited(keep: &[BorrowedFd<'_>]) {
     });
     if let Some(null) = null {
         replace(&null, 0);
-        replace(&null, 1);
+        if !(pid1 && is_open(1)) {
+            replace(&null, 1);
+        }
         // It is the lowest that was free: above 2 it says that all three were open.
         if null.as_raw_fd() <= 2 && !is_open(2) {
             replace(&null, 2);

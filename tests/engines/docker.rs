@@ -25,6 +25,7 @@ pub fn tests() -> Vec<Test> {
         an_interactive_shell_on_a_terminal,
         a_process_brought_in_is_asked_and_not_waited_for,
         it_was_not_docker_who_killed,
+        what_is_written_to_its_stdout_is_in_the_log,
         it_needs_no_file_besides_itself,
         a_stop_in_a_pid_namespace_of_others,
         an_end_in_a_pid_namespace_of_others,
@@ -193,6 +194,19 @@ fn it_was_not_docker_who_killed() {
     assert_eq!(container.exit_code(), 137);
     assert_eq!(sent_by_docker(&container), ["15", "9"]);
     container.assert_nobody_was_killed();
+}
+
+/// As hooks, cron jobs and linked log files do.
+fn what_is_written_to_its_stdout_is_in_the_log() {
+    for options in [&[][..], &["--tty"]] {
+        let script = "until [ -e /log/go ]; do sleep 0.1; done
+            sh -c 'echo from a child >/proc/1/fd/1'; exec sleep 1000";
+        let container = docker().start(Image::Shell, options, &["sh", "-c", script]);
+        let write = "echo brought in >/proc/1/fd/1; touch /log/go";
+        docker().say(&["exec", &container.name, "sh", "-c", write]);
+        container.wait_for_line("from a child");
+        assert!(container.logs().contains("brought in"), "{options:?}");
+    }
 }
 
 /// For want of anything else to run it runs itself.
