@@ -25,7 +25,7 @@ use crate::procfs::{self, Identity, Kinship};
 use crate::sys::closing::{self, Passed};
 use crate::sys::datagram::{self, Credentials, Datagram};
 use crate::sys::descriptors::{self, above_stdio};
-use crate::sys::process::own_pid;
+use crate::sys::process::{PidFd, own_pid};
 use crate::sys::signals;
 
 /// The variable that names the socket.
@@ -40,6 +40,9 @@ const BATCH: usize = 64;
 
 /// How many are taken at most when there is no later time to take them.
 const LAST_BATCH: usize = 4096;
+
+/// The number of the control group in which all others are: to be in it proves nothing.
+const ROOT_GROUP: u64 = 1;
 
 /// As many descriptors as are enough for whatever is passed to us.
 const ENOUGH: u64 = 4096;
@@ -78,6 +81,18 @@ pub(crate) struct Relay {
     ready: bool,
     /// Whether a stranger's message, or one that failed, was complained of.
     complained: bool,
+}
+
+/// For what a sender may speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// For the command: it is a descendant of ours, or was in our control group.
+    Proven,
+    /// For its state alone. It has ended, as one that sends a message and nothing else
+    /// often has, and its user fits.
+    Unproven,
+    /// For nothing.
+    Stranger,
 }
 
 #[derive(Debug)]
@@ -247,26 +262,45 @@ impl Relay {
 
     /// Takes one message in.
     fn take(&mut self, mut datagram: Datagram, command: Option<i32>) {
-        let Some(sender) = datagram.sender.filter(|sender| self.is_ours(*sender)) else {
-            let whom = datagram.sender.map_or_else(
-                || "someone unknown".to_owned(),
-                |s| format!("pid {} (uid {})", s.pid, s.uid),
-            );
+        let whom = datagram.sender.map_or_else(
+            || "someone unknown".to_owned(),
+            |s| format!("pid {} (uid {})", s.pid, s.uid),
+        );
+        let standing = datagram.sender.map_or(Standing::Stranger, |sender| {
+            self.standing(sender, datagram.process.as_ref())
+        });
+        if standing == Standing::Stranger {
             self.complain(&format!(
                 "a notification from {whom} is not passed on: no descendant of ours"
             ));
             return;
-        };
-        datagram.descriptors.trusted = true;
+        }
         if datagram.cut {
             self.complain(&format!(
-                "a notification from pid {} is not passed on: longer than 4096 bytes, or more \
-                 descriptors than may be open (ulimit -n)",
-                sender.pid
+                "a notification from {whom} is not passed on: longer than 4096 bytes, or more \
+                 descriptors than may be open (ulimit -n)"
             ));
             return;
         }
-        debug!("notification from pid {}", sender.pid);
+        debug!("notification from {whom}");
+        if standing == Standing::Proven {
+            datagram.descriptors.trusted = true;
+        } else {
+            let harmless = harmless_lines(&datagram.bytes);
+            if harmless != datagram.bytes || !datagram.descriptors.all().is_empty() {
+                self.complain(&format!(
+                    "of a notification from {whom} only READY, STATUS and the like are passed on: \
+                     it has ended, or /proc does not show it, and nothing proves that it was a \
+                     descendant of ours; send from a process that waits until that is received, \
+                     as systemd-notify does"
+                ));
+            }
+            datagram.bytes = harmless;
+            datagram.descriptors = Passed::default();
+            if datagram.bytes.is_empty() {
+                return;
+            }
+        }
         let mut lines = datagram.bytes.split(|byte| *byte == b'\n');
         self.ready |= lines.any(|line| line == b"READY=1");
         let (bytes, main) = without_main_pid(&datagram.bytes);
@@ -282,20 +316,16 @@ impl Relay {
         }
     }
 
-    /// Whether a message may speak for the command. A sender that has ended cannot
-    /// be looked up (those that live for one message always have): then its user
-    /// must be root, ours or the command's.
-    fn is_ours(&self, sender: Credentials) -> bool {
-        match procfs::kinship(sender.pid, self.own_pid) {
-            Kinship::Descendant => true,
-            Kinship::Stranger => false,
-            Kinship::NotTold => {
-                sender.pid > 0
-                    && (sender.uid == 0
-                        || sender.uid == nix::unistd::geteuid().as_raw()
-                        || self.user == Some(sender.uid))
-            }
-        }
+    /// For what a sender may speak.
+    fn standing(&self, sender: Credentials, process: Option<&PidFd>) -> Standing {
+        let kinship = procfs::kinship(sender.pid, self.own_pid);
+        let users = [Some(0), Some(nix::unistd::geteuid().as_raw()), self.user];
+        let user_fits = sender.pid > 0 && users.contains(&Some(sender.uid));
+        standing(kinship, user_fits, || {
+            let of_sender = process.and_then(PidFd::control_group);
+            let ours = || PidFd::open(self.own_pid).ok()?.control_group();
+            of_sender.is_some_and(|group| group != ROOT_GROUP && ours() == Some(group))
+        })
     }
 
     fn note_main(&mut self, pid: i32, command: Option<i32>) {
@@ -384,6 +414,39 @@ impl Drop for Relay {
         while datagram::receive(self.socket.as_fd()).is_ok() {}
         closing::finish();
     }
+}
+
+/// For what a sender may speak, from what /proc says of it, whether its user is root,
+/// ours or the command's, and whether it was in our control group, which is looked up
+/// only where the rest does not tell.
+fn standing(kinship: Kinship, user_fits: bool, in_our_group: impl FnOnce() -> bool) -> Standing {
+    match kinship {
+        Kinship::Descendant => Standing::Proven,
+        Kinship::NotTold if in_our_group() => Standing::Proven,
+        Kinship::NotTold if user_fits => Standing::Unproven,
+        Kinship::Stranger | Kinship::NotTold => Standing::Stranger,
+    }
+}
+
+/// The lines that any process of our user may send without doing harm: what stops the
+/// unit, names another main process or stores descriptors is not among them. Without
+/// WATCHDOG=1 the manager would kill a service that is well.
+fn harmless_lines(message: &[u8]) -> Vec<u8> {
+    const WHOLE: [&[u8]; 3] = [b"READY=1", b"RELOADING=1", b"WATCHDOG=1"];
+    const BEGINNINGS: [&[u8]; 5] = [
+        b"STATUS=",
+        b"EXTEND_TIMEOUT_USEC=",
+        // Goes with RELOADING.
+        b"MONOTONIC_USEC=",
+        // Shown, like STATUS.
+        b"ERRNO=",
+        b"BUSERROR=",
+    ];
+    let is_harmless =
+        |line: &&[u8]| WHOLE.contains(line) || BEGINNINGS.iter().any(|key| line.starts_with(key));
+    let lines = message.split(|byte| *byte == b'\n');
+    let kept: Vec<&[u8]> = lines.filter(is_harmless).collect();
+    kept.join(&b'\n')
 }
 
 /// Whether we are the main process of a unit, from what `SYSTEMD_EXEC_PID` says, our
@@ -524,6 +587,57 @@ mod tests {
                 (passed_on.to_vec(), main),
                 "{}",
                 message.escape_ascii()
+            );
+        }
+    }
+
+    #[test]
+    fn a_sender_speaks_for_as_much_as_is_proven() {
+        use Kinship::{Descendant, NotTold};
+        for (kinship, user_fits, in_our_group, expected) in [
+            (Descendant, false, false, Standing::Proven),
+            (Descendant, true, true, Standing::Proven),
+            (Kinship::Stranger, true, true, Standing::Stranger),
+            (NotTold, true, true, Standing::Proven),
+            (NotTold, false, true, Standing::Proven),
+            (NotTold, true, false, Standing::Unproven),
+            (NotTold, false, false, Standing::Stranger),
+        ] {
+            assert_eq!(standing(kinship, user_fits, || in_our_group), expected);
+        }
+    }
+
+    #[test]
+    fn what_nothing_proves_is_heard_of_the_state_alone() {
+        for (message, kept) in [
+            ("READY=1", "READY=1"),
+            (
+                "RELOADING=1\nMONOTONIC_USEC=5",
+                "RELOADING=1\nMONOTONIC_USEC=5",
+            ),
+            (
+                "STATUS=up\nEXTEND_TIMEOUT_USEC=9",
+                "STATUS=up\nEXTEND_TIMEOUT_USEC=9",
+            ),
+            ("WATCHDOG=1", "WATCHDOG=1"),
+            ("ERRNO=2\nBUSERROR=x", "ERRNO=2\nBUSERROR=x"),
+            ("STOPPING=1\nSTATUS=x\n", "STATUS=x"),
+            ("MAINPID=7\nREADY=1", "READY=1"),
+            ("WATCHDOG=trigger", ""),
+            ("WATCHDOG=10", ""),
+            ("WATCHDOG_USEC=1", ""),
+            ("FDSTORE=1\nFDNAME=x", ""),
+            ("FDSTOREREMOVE=1", ""),
+            ("BARRIER=1", ""),
+            ("EXIT_STATUS=1", ""),
+            ("READY=10", ""),
+            ("X=READY=1", ""),
+            ("", ""),
+        ] {
+            let found = harmless_lines(message.as_bytes());
+            assert_eq!(
+                found.escape_ascii().to_string(),
+                kept.escape_default().to_string()
             );
         }
     }

@@ -16,6 +16,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::*;
 use nix::cmsg_space;
@@ -174,7 +175,8 @@ fn a_message_arrives_as_from_supervise_and_without_its_main_pid() {
         let manager = Manager::new();
         let fixture = fixture();
         let mut run = manager.start(home).shell(&format!(
-            "{fixture} notify \"$(printf 'MAINPID=%s\nREADY=1\nSTATUS=up' $$)\" MAINPID=1 WATCHDOG=1"
+            "{fixture} notify-and-wait \"$(printf 'MAINPID=%s\nREADY=1\nSTATUS=up' $$)\" MAINPID=1
+             {fixture} notify WATCHDOG=1"
         ));
         let pid = run.pid;
         assert_eq!(manager.expect("READY=1\nSTATUS=up").pid, pid, "{home:?}");
@@ -487,6 +489,99 @@ fn no_descriptor_in_the_queue_holds_up_the_end() {
     run.wait_for_end_of_errors();
 }
 
+/// What one of our user sends that has ended when it is looked up, after `enter`.
+const OF_ALL_KINDS: &str =
+    "STOPPING=1\nMAINPID=1\nREADY=1\nFDSTORE=1\nWATCHDOG=trigger\nWATCHDOG=1\nSTATUS=x";
+
+#[test]
+fn what_nothing_proves_does_not_stop_the_unit() {
+    let manager = Manager::new();
+    let mut run = manager.start(Home::Plain).shell(&format!(
+        "{} notify READY=1; echo ready $$; exec sleep 1041",
+        fixture()
+    ));
+    let address = notify_socket(&mut run).unwrap();
+    manager.expect("READY=1");
+    send(run.pid, libc::SIGSTOP);
+    // In another group than ours, whatever ours is.
+    let group = ControlGroup::new();
+    let enter = group.as_ref().map(ControlGroup::entered);
+    let enter = enter.iter().flatten().map(String::as_str);
+    let enter: Vec<&str> = enter.collect();
+    send_from_outside(&address, &enter, OF_ALL_KINDS);
+    send_from_outside(&address, &enter, "STOPPING=1");
+    send_from_outside(&address, &enter, "RELOADING=1\nMONOTONIC_USEC=7");
+    send(run.pid, libc::SIGCONT);
+    manager.expect("READY=1\nWATCHDOG=1\nSTATUS=x");
+    manager.expect("RELOADING=1\nMONOTONIC_USEC=7");
+    run.signal(libc::SIGTERM);
+    manager.expect("STOPPING=1\nSTATUS=Stopping");
+    assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
+    let errors = run.errors();
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+    assert!(errors.contains("READY, STATUS and the like"), "{errors}");
+}
+
+#[test]
+fn who_was_in_our_control_group_is_ours() {
+    let Some(group) = ControlGroup::new() else {
+        skipped("this needs a control group of version 2 that can be made, and Linux 6.16");
+        return;
+    };
+    let enter = group.entered();
+    let enter: Vec<&str> = enter.iter().map(String::as_str).collect();
+    let manager = Manager::new();
+    let mut run = manager.start(Home::Plain).through(&enter).shell(&format!(
+        "{} notify READY=1; echo ready $$; exec sleep 1041",
+        fixture()
+    ));
+    let address = notify_socket(&mut run).unwrap();
+    manager.expect("READY=1");
+    send(run.pid, libc::SIGSTOP);
+    send_from_outside(&address, &enter, OF_ALL_KINDS);
+    send(run.pid, libc::SIGCONT);
+    manager.expect(&OF_ALL_KINDS.replace("MAINPID=1\n", ""));
+    run.signal(libc::SIGTERM);
+    assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
+    assert_eq!(run.errors(), "");
+}
+
+/// A control group of version 2, removed with the value when nobody is in it.
+struct ControlGroup(String);
+
+impl ControlGroup {
+    /// `None` where none can be made, or the kernel does not tell that of one that has
+    /// ended.
+    fn new() -> Option<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        let mut release = release.split('.').map(|number| number.parse().ok());
+        if (release.next()??, release.next()??) < (6, 16) {
+            return None;
+        }
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("supervise-test-{}-{number}", std::process::id());
+        ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
+            .into_iter()
+            .filter(|mount| std::fs::exists(format!("{mount}/cgroup.procs")).unwrap())
+            .map(|mount| format!("{mount}/{name}"))
+            .find(|path| std::fs::create_dir(path).is_ok())
+            .map(Self)
+    }
+
+    /// Words that enter it and execute the rest.
+    fn entered(&self) -> [String; 4] {
+        let enter = format!("echo $$ >{}/cgroup.procs && exec \"$@\"", self.0);
+        ["sh", "-c", &enter, "sh"].map(str::to_owned)
+    }
+}
+
+impl Drop for ControlGroup {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
 #[test]
 fn a_command_that_becomes_another_user_is_heard() {
     if !is_root() {
@@ -559,7 +654,7 @@ fn who_was_named_main_comes_after_the_command() {
         let fixture = fixture();
         // As a daemon does it: the first process starts it and ends.
         let mut run = manager.start(home).options("-v").shell(&format!(
-            "sh -c '{fixture} notify \"$(printf \"MAINPID=%s\nREADY=1\" $$)\"
+            "sh -c '{fixture} notify-and-wait \"$(printf \"MAINPID=%s\nREADY=1\" $$)\"
                     exec {fixture} print-signals 15' & read -r _ < /dev/null
              until [ -e {ready} ]; do sleep 0.01; done; exit 3",
             ready = manager.folder.file("ready")
@@ -583,7 +678,7 @@ fn after_a_stop_request_nobody_comes_after_the_command() {
     let fixture = fixture();
     let mut run = manager.start(Home::Plain).options("-v").shell(&format!(
         "trap 'exit 3' TERM
-         sh -c '{fixture} notify \"$(printf \"MAINPID=%s\nREADY=1\" $$)\"
+         sh -c '{fixture} notify-and-wait \"$(printf \"MAINPID=%s\nREADY=1\" $$)\"
                 exec {fixture} print-signals 15' &
          while :; do sleep 0.01; done"
     ));
@@ -605,7 +700,7 @@ fn the_group_of_the_command_stays_it_when_another_comes_after_it() {
         let mut run = manager.start(home).options("-g -v").shell(&format!(
             "sh -c 'trap \"echo worker; exit\" USR1; echo >{0}; while :; do sleep 0.01; done' &
              sh -c 'trap \"exit 0\" TERM; trap : USR1
-                    {fixture} notify \"$(printf \"MAINPID=%s\nREADY=1\" $$)\"
+                    {fixture} notify-and-wait \"$(printf \"MAINPID=%s\nREADY=1\" $$)\"
                     while :; do sleep 0.01; done' &
              until [ -e {0} ] && [ -e {1} ]; do sleep 0.01; done",
             manager.folder.file("worker"),

@@ -12,12 +12,16 @@ use nix::sys::socket::{
 
 use super::checked;
 use super::closing::Passed;
+use super::process::PidFd;
 
 /// The longest message that is taken, in bytes. systemd takes none that is
 /// longer (`NOTIFY_BUFFER_MAX`, which is `PIPE_BUF`).
 const LONGEST: usize = 4096;
 
-/// Room for the credentials and for as many descriptors as one message can carry
+/// The control message with a descriptor of the sender (`linux/socket.h`).
+const SCM_PIDFD: libc::c_int = 4;
+
+/// Room for the credentials, for that and for as many descriptors as one message can carry
 /// (`SCM_MAX_FD`, 253), in words: that is how they are aligned.
 const CONTROL_WORDS: usize = 192;
 
@@ -37,6 +41,9 @@ pub(crate) struct Datagram {
     pub(crate) bytes: Vec<u8>,
     /// Who sent it; `None` never, unless the kernel breaks its word.
     pub(crate) sender: Option<Credentials>,
+    /// The same process, which may have ended; `None` before Linux 6.5, or where no
+    /// descriptor is left. Before 6.16 there is none of one that is reaped.
+    pub(crate) process: Option<PidFd>,
     /// The descriptors that came with it.
     pub(crate) descriptors: Passed,
     /// Whether some of it did not fit: it is longer than 4096 bytes, or there
@@ -52,6 +59,19 @@ pub(crate) struct Datagram {
 pub(crate) fn receiver() -> nix::Result<OwnedFd> {
     let socket = sender()?;
     setsockopt(&socket, sockopt::PassCred, &true)?;
+    let on: libc::c_int = 1;
+    // SAFETY: the option is an int, which lives on. Where the kernel does not know it,
+    // less is known of senders.
+    unsafe {
+        libc::syscall(
+            libc::SYS_setsockopt,
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PASSPIDFD,
+            &raw const on,
+            size_of_val(&on),
+        )
+    };
     Ok(socket)
 }
 
@@ -116,10 +136,11 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> nix::Result<Datagram> {
         libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags) as libc::c_long
     })?;
     bytes.truncate(usize::try_from(length).unwrap_or_default());
-    let (sender, descriptors) = read_control(&header);
+    let (sender, process, descriptors) = read_control(&header);
     Ok(Datagram {
         bytes,
         sender,
+        process,
         descriptors: descriptors.into(),
         cut: header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0,
     })
@@ -127,8 +148,9 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> nix::Result<Datagram> {
 
 /// Reads what the kernel has put beside a message (cmsg(3)), and takes over every
 /// descriptor that it has opened for us.
-fn read_control(header: &libc::msghdr) -> (Option<Credentials>, Vec<OwnedFd>) {
+fn read_control(header: &libc::msghdr) -> (Option<Credentials>, Option<PidFd>, Vec<OwnedFd>) {
     let mut sender = None;
+    let mut process = None;
     let mut descriptors = Vec::new();
     // SAFETY: the header is one that recvmsg(2) has filled in, and the buffer that
     // it points to is live. The macros stay within the length that it names; they
@@ -156,6 +178,13 @@ fn read_control(header: &libc::msghdr) -> (Option<Credentials>, Vec<OwnedFd>) {
                     unsafe { OwnedFd::from_raw_fd(number) }
                 }));
             }
+            // Negative where there is none.
+            (libc::SOL_SOCKET, SCM_PIDFD) => {
+                process = numbers.next().filter(|number| *number >= 0).map(|number| {
+                    // SAFETY: as above.
+                    PidFd::from(unsafe { OwnedFd::from_raw_fd(number) })
+                });
+            }
             // A `ucred`: pid, uid, gid.
             (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) => {
                 sender = numbers
@@ -171,7 +200,7 @@ fn read_control(header: &libc::msghdr) -> (Option<Credentials>, Vec<OwnedFd>) {
         // SAFETY: `message` is a control message of this header.
         next = unsafe { libc::CMSG_NXTHDR(header, message) };
     }
-    (sender, descriptors)
+    (sender, process, descriptors)
 }
 
 #[cfg(test)]

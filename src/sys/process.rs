@@ -1,5 +1,6 @@
 //! Processes by number and by descriptor, and what prctl(2) sets on ours.
 
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 
@@ -92,6 +93,12 @@ pub(crate) fn die_with_parent(signal: Signal, parent: i32) -> nix::Result<()> {
 #[derive(Debug)]
 pub(crate) struct PidFd(OwnedFd);
 
+impl From<OwnedFd> for PidFd {
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
 impl PidFd {
     /// Refers to the process that has this pid now.
     ///
@@ -105,6 +112,20 @@ impl PidFd {
         // SAFETY: the kernel has just made this descriptor for us, and nobody
         // else knows it. It is close-on-exec from the start.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// The control group of version 2 that the process is in, or was in when it ended,
+    /// by its number (Linux 6.15; before that only of one that is not reaped).
+    pub(crate) fn control_group(&self) -> Option<u64> {
+        // SAFETY: zeros are a valid `pidfd_info`: plain integers.
+        let mut info: libc::pidfd_info = unsafe { MaybeUninit::zeroed().assume_init() };
+        info.mask = u64::from(libc::PIDFD_INFO_CGROUPID | libc::PIDFD_INFO_EXIT);
+        // SAFETY: the kernel writes no more than the size of the struct, which is part of
+        // the request.
+        let result =
+            unsafe { libc::ioctl(self.0.as_raw_fd(), libc::PIDFD_GET_INFO, &raw mut info) };
+        let told = info.mask & u64::from(libc::PIDFD_INFO_CGROUPID) != 0;
+        (result == 0 && told).then_some(info.cgroupid)
     }
 
     /// Sends the process a signal as kill(2) does.
