@@ -351,10 +351,9 @@ impl Lifecycle {
             Phase::Running | Phase::Lingering if stop => self.request_stop(received, None),
             Phase::Delaying if stop => self.cut_delay_short(None),
             Phase::Sweeping if stop && origin.typed => self.on_second_key(received),
-            // Not before it is known whether anything is left.
-            Phase::Delaying | Phase::Lingering | Phase::Sweeping
-                if origin.typed && received.signal == Signal::TSTP && self.rules.job_control =>
-            {
+            Phase::Killing | Phase::Done => Vec::new(),
+            // What is left in our group has been suspended by the key.
+            _ if origin.typed && received.signal == Signal::TSTP && self.rules.job_control => {
                 vec![Action::Suspend(Signal::TSTP)]
             }
             _ => Vec::new(),

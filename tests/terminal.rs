@@ -1087,20 +1087,17 @@ fn without_dev_tty_the_terminal_is_found_by_its_descriptors() {
 
 #[test]
 fn when_the_command_has_exited_keys_are_for_what_is_left() {
-    // What a shell starts in the background ignores SIGINT.
-    const STUBBORN: &str =
-        "(trap '' TERM INT; echo le\"\"ft; while :; do sleep 0.05; done) & exit 0";
     for leftovers in ["wait", "stop"] {
+        let folder = Folder::new();
+        let file = folder.file("ready");
         let mut terminal = Terminal::bash();
-        let options = format!("-v -t 1000 --leftovers {leftovers}");
         terminal.line(&format!(
-            "$SUPERVISE {options} -- bash -c \"{}\"",
-            STUBBORN.replace('"', "\\\"").replace('$', "\\$")
+            "$SUPERVISE -v -t 1000 --leftovers {leftovers} -- sh -c '(trap \"\" TERM INT
+             : >{file}; while :; do sleep 0.05; done) & until [ -e {file} ]; do sleep 0.01; done; exit 0'"
         ));
-        terminal.sees("left\r\n");
         terminal.sees("exited with status 0");
         terminal.ctrl_z();
-        terminal.fg("exit 0\"");
+        terminal.fg("exit 0'");
         terminal.keys(CTRL_C);
         terminal.sees("SIGINT from the kernel");
         terminal.sees("stopping");
