@@ -755,7 +755,7 @@ fn user_of(identity: Identity, known: &KnownUids) -> User {
     };
     [uids.real, uids.saved]
         .into_iter()
-        .find(|uid| known.contains(*uid))
+        .find(|uid| known.is_one_user(*uid))
         .map_or(User::Unknown, User::Is)
 }
 

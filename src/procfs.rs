@@ -214,12 +214,23 @@ impl KnownUids {
         }
     }
 
-    /// Whether this user id is that of one user, and a process can take it on.
-    pub(crate) fn contains(&self, uid: u32) -> bool {
+    /// Whether our user namespace has this user id. The overflow id counts where it is
+    /// mapped, though it may then stand for users that are not.
+    pub(crate) fn is_mapped(&self, uid: u32) -> bool {
         let is_in = |(first, count): &(u32, u32)| uid.wrapping_sub(*first) < *count;
-        uid != self.overflow
-            && uid != u32::MAX
-            && self.mapped.as_ref().is_none_or(|map| map.iter().any(is_in))
+        uid != u32::MAX && self.mapped.as_ref().is_none_or(|map| map.iter().any(is_in))
+    }
+
+    /// Whether this user id is that of one user, and a process can take it on. The
+    /// overflow id is one only where every id is mapped.
+    pub(crate) fn is_one_user(&self, uid: u32) -> bool {
+        self.is_mapped(uid) && (uid != self.overflow || self.are_all_mapped())
+    }
+
+    fn are_all_mapped(&self) -> bool {
+        self.mapped
+            .as_ref()
+            .is_none_or(|map| map.contains(&(0, u32::MAX)))
     }
 }
 
@@ -233,25 +244,6 @@ fn parse_uid_map(map: &[u8]) -> Vec<(u32, u32)> {
         Some((first, count))
     });
     lines.collect()
-}
-
-/// Whether a user id is one of our user namespace, and not the one that stands for all
-/// others. Where nothing tells, it is.
-pub(crate) fn is_mapped(uid: u32) -> bool {
-    let Some(map) = read("/proc/self/uid_map").and_then(|map| String::from_utf8(map).ok()) else {
-        return true;
-    };
-    is_in_map(&map, uid)
-}
-
-/// Each line: the first id inside, the first one outside, how many (`user_namespaces(7)`).
-fn is_in_map(map: &str, uid: u32) -> bool {
-    map.lines().any(|line| {
-        let mut numbers = line.split_ascii_whitespace().map(str::parse::<u32>);
-        let (first, count) = (numbers.next(), numbers.nth(1));
-        matches!((first, count), (Some(Ok(first)), Some(Ok(count)))
-            if uid.checked_sub(first).is_some_and(|index| index < count))
-    })
 }
 
 /// What a process does with signals, all its threads taken together.
@@ -488,24 +480,6 @@ mod tests {
     }
 
     #[test]
-    fn a_user_id_is_looked_up_in_the_map() {
-        let whole = "         0          0 4294967295\n";
-        assert!(is_in_map(whole, 0) && is_in_map(whole, 65534));
-        let parts = "         0       1000          1\n         5     100000         10\n";
-        for (uid, mapped) in [
-            (0, true),
-            (1, false),
-            (4, false),
-            (5, true),
-            (14, true),
-            (15, false),
-        ] {
-            assert_eq!(is_in_map(parts, uid), mapped, "{uid}");
-        }
-        assert!(!is_in_map("", 0));
-    }
-
-    #[test]
     fn stat_is_read_whatever_the_name_holds() {
         for name in [&b"sh"[..], b"", b"a b", b") R 1 1 1", b"((", b"x\ny\xff"] {
             let stat = parse_stat(&line(name)).unwrap();
@@ -548,15 +522,29 @@ mod tests {
             overflow: 1100,
             mapped: Some(map),
         };
-        let contained = [0, 1, 999, 1000, 1100, 1499, 1500, u32::MAX]
-            .into_iter()
-            .filter(|uid| known.contains(*uid));
-        assert_eq!(contained.collect::<Vec<_>>(), [0, 1000, 1499]);
-        let all = KnownUids {
-            overflow: 65534,
-            mapped: None,
+        let that = |holds: &dyn Fn(u32) -> bool| {
+            let uids = [0, 1, 999, 1000, 1100, 1499, 1500, u32::MAX];
+            uids.into_iter()
+                .filter(|uid| holds(*uid))
+                .collect::<Vec<_>>()
         };
-        assert!(all.contains(1) && !all.contains(65534) && !all.contains(u32::MAX));
+        assert_eq!(that(&|uid| known.is_mapped(uid)), [0, 1000, 1100, 1499]);
+        assert_eq!(that(&|uid| known.is_one_user(uid)), [0, 1000, 1499]);
+        // The map of a system without user namespaces, and no map.
+        let whole = parse_uid_map(b"         0          0 4294967295\n");
+        for mapped in [Some(whole), None] {
+            let known = KnownUids {
+                overflow: 65534,
+                mapped,
+            };
+            assert!(known.is_one_user(1) && known.is_one_user(65534));
+            assert!(!known.is_one_user(u32::MAX) && !known.is_mapped(u32::MAX));
+        }
+        let known = KnownUids {
+            overflow: 65534,
+            mapped: Some(Vec::new()),
+        };
+        assert!(!known.is_mapped(0));
     }
 
     fn uids_of_own() -> Uids {

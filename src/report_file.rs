@@ -12,7 +12,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::geteuid;
 
-use crate::procfs;
+use crate::procfs::KnownUids;
 use crate::sys::descriptors::above_stdio;
 
 /// It holds the whole command line.
@@ -203,5 +203,5 @@ fn kind(stat: &FileStat) -> SFlag {
 /// Root, and in a user namespace whoever is outside it: root there has no power over
 /// files of theirs.
 fn is_trusted(uid: u32) -> bool {
-    uid == 0 || !procfs::is_mapped(uid)
+    uid == 0 || !KnownUids::read().is_mapped(uid)
 }

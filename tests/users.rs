@@ -33,12 +33,19 @@ const AS_ANOTHER: [&str; 4] = [
 /// Saves its state when it is sent SIGTERM.
 const SAVES: &str = "trap 'echo saved; exit 3' TERM; echo ready $$; while :; do sleep 0.01; done";
 
-/// As a user of its own, next to a command of root's and in a session of its own.
-const LEFTOVERS: &str = "
-    saves='trap \"echo saved; exit 0\" TERM; echo ready $$; while :; do sleep 0.01; done'
-    setpriv --reuid=61001 --clear-groups sh -c \"$saves\" &
-    setpriv --reuid=61002 --clear-groups setsid sh -c \"$saves\" &
-    trap 'exit 3' TERM; echo ready 1; while :; do sleep 0.01; done";
+/// As a user of its own, next to a command of root's and in a session of its own. The
+/// second user is the overflow user, where that is a user like any other.
+fn leftovers() -> String {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let all_are_mapped = map.contains("4294967295");
+    let second = if all_are_mapped { 65534 } else { 61002 };
+    format!(
+        "saves='trap \"echo saved; exit 0\" TERM; echo ready $$; while :; do sleep 0.01; done'
+         setpriv --reuid=61001 --clear-groups sh -c \"$saves\" &
+         setpriv --reuid={second} --clear-groups setsid sh -c \"$saves\" &
+         trap 'exit 3' TERM; echo ready 1; while :; do sleep 0.01; done"
+    )
+}
 
 /// The homes in which there are other users.
 fn homes_of_root() -> Vec<Home> {
@@ -130,7 +137,7 @@ fn leftovers_of_other_users_are_stopped() {
             let mut run = start(home)
                 .through(&WITHOUT_KILL)
                 .options(options)
-                .shell(LEFTOVERS);
+                .shell(&leftovers());
             for _ in 0..3 {
                 run.ready();
             }
