@@ -403,6 +403,7 @@ impl Lifecycle {
 
     fn on_not_suspended(&mut self, signal: Signal) -> Vec<Action> {
         match self.phase {
+            _ if self.ending.is_some() => Vec::new(),
             // A key has stopped it, and nobody else would resume it.
             Phase::Running if signal == Signal::TSTP => vec![Action::Resume],
             // Whoever sent SIGSTOP wants it stopped.

@@ -32,10 +32,9 @@ const SUCCESSOR: i32 = 77;
 ///
 /// TERM is forwarded as USR2, HUP is a stop request that is swallowed, INT is one
 /// that is not rewritten.
-const SIGNALS: [(Signal, Sender, &str); 12] = [
+const SIGNALS: [(Signal, Sender, &str); 10] = [
     (Signal::TERM, Sender::Other, ""),
     (Signal::HUP, Sender::Other, ""),
-    (Signal::USR1, Sender::Other, ""),
     // Ctrl-C with stdin elsewhere and on the terminal, and where the command has
     // left the group.
     (Signal::INT, Sender::Kernel, "shares_group"),
@@ -50,7 +49,6 @@ const SIGNALS: [(Signal, Sender, &str); 12] = [
     ),
     (Signal::CONT, Sender::Other, "shares_group"),
     (Signal::CONT, Sender::SessionLeader, "shares_group resumed"),
-    (Signal::WINCH, Sender::Kernel, "shares_group"),
 ];
 
 /// Whether the sender sent the signal to our process group. The value that the
