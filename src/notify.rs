@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 use nix::errno::Errno;
@@ -46,6 +46,9 @@ const ROOT_GROUP: u64 = 1;
 
 /// As many descriptors as are enough for whatever is passed to us.
 const ENOUGH: u64 = 4096;
+
+/// How long the end waits at most for a manager that has no room.
+const LAST_WAIT: Duration = Duration::from_millis(100);
 
 /// How often is tried again to have descriptors closed.
 const CLOSE_AGAIN: Duration = Duration::from_secs(1);
@@ -214,6 +217,31 @@ impl Relay {
     /// Relays what has come in so far.
     pub(crate) fn catch_up(&mut self, command: Option<i32>) {
         self.relay(LAST_BATCH, command);
+    }
+
+    /// Relays what was said last. If the manager has no room it is waited for, for a
+    /// short time and not longer than `left`, the time to the deadline.
+    pub(crate) fn finish(&mut self, left: Option<Duration>) {
+        self.finish_until(Instant::now() + last_wait(left));
+    }
+
+    fn finish_until(&mut self, end: Instant) {
+        loop {
+            self.catch_up(None);
+            if self.unsent.is_empty() || !self.has_room_by(end) {
+                return;
+            }
+        }
+    }
+
+    /// Waits until the manager has room; `false` when the time is over.
+    fn has_room_by(&self, end: Instant) -> bool {
+        let Some(upstream) = &self.upstream else {
+            return false;
+        };
+        let left = end.saturating_duration_since(Instant::now());
+        let mut waiting = [PollFd::new(upstream.as_fd(), PollFlags::POLLOUT)];
+        ppoll(&mut waiting, Some(left.into()), None).is_ok_and(|ready| ready > 0)
     }
 
     /// Tells the manager something of our own, where we are the main process of its
@@ -397,13 +425,6 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.catch_up(None);
-        if !self.unsent.is_empty() {
-            warn!(
-                "notifications are lost, for the service manager does not take them: {}",
-                self.unsent.len()
-            );
-        }
         if let Some(file) = &self.file {
             // If it cannot be removed, nobody listens there any more.
             let _ = std::fs::remove_file(file);
@@ -411,9 +432,24 @@ impl Drop for Relay {
         // Nothing more comes in; what is there must not be left to the kernel, which
         // would close its descriptors in our place.
         let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Read);
-        while datagram::receive(self.socket.as_fd()).is_ok() {}
+        while let Ok(datagram) = datagram::receive(self.socket.as_fd()) {
+            self.take(datagram, None);
+        }
+        self.send();
+        if !self.unsent.is_empty() {
+            warn!(
+                "notifications are lost, for the service manager does not take them: {}",
+                self.unsent.len()
+            );
+        }
+        self.unsent.clear();
         closing::finish();
     }
+}
+
+/// How long to wait for room at the end, if so much time is `left`.
+fn last_wait(left: Option<Duration>) -> Duration {
+    left.map_or(LAST_WAIT, |left| left.min(LAST_WAIT))
 }
 
 /// For what a sender may speak, from what /proc says of it, whether its user is root,
@@ -664,6 +700,97 @@ mod tests {
                 is_main,
                 "{named:?} {own_pid} {parent}"
             );
+        }
+    }
+
+    /// A relay to this manager, and a socket that sends to it.
+    fn relay_to(manager: UnixAddr) -> (Relay, OwnedFd) {
+        let socket = datagram::receiver().unwrap();
+        let address = bind_without_a_file(&socket).unwrap();
+        let sender = datagram::sender().unwrap();
+        let to = parse_address(address.as_bytes()).unwrap();
+        connect(sender.as_raw_fd(), &to).unwrap();
+        let relay = Relay {
+            // Of no process: nothing is known of any sender but its user.
+            own_pid: 0,
+            main_of_unit: true,
+            manager: Some(manager),
+            upstream: None,
+            socket,
+            address,
+            file: None,
+            signals: None,
+            limit: 0,
+            unsent: VecDeque::new(),
+            user: None,
+            main: None,
+            ready: false,
+            complained: false,
+        };
+        (relay, sender)
+    }
+
+    #[test]
+    fn at_the_end_room_is_waited_for() {
+        let manager = datagram::receiver().unwrap();
+        let address = bind_without_a_file(&manager).unwrap();
+        let address = parse_address(address.as_bytes()).unwrap();
+        let (mut relay, sender) = relay_to(address);
+        // As much as the manager takes, and one that waits with us.
+        let mut expected = 0;
+        while relay.unsent.is_empty() {
+            relay.say(&format!("STATUS={expected}"));
+            expected += 1;
+        }
+        for _ in 0..2 {
+            let text = format!("STATUS={expected}");
+            datagram::send(sender.as_fd(), text.as_bytes(), &[]).unwrap();
+            expected += 1;
+        }
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let thread = nix::unistd::gettid();
+        let received = std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let waits = || {
+                    let call = std::fs::read_to_string(format!("/proc/self/task/{thread}/syscall"));
+                    call.is_ok_and(|call| call.starts_with(&format!("{} ", libc::SYS_ppoll)))
+                };
+                let is_done = || done.load(std::sync::atomic::Ordering::Acquire);
+                while !waits() && !is_done() {
+                    std::thread::yield_now();
+                }
+                let mut received = Vec::new();
+                loop {
+                    // Looked up first: what was sent before it is there then.
+                    let last = is_done();
+                    match datagram::receive(manager.as_fd()) {
+                        Ok(message) => received.push(message.bytes),
+                        Err(_) if last => return received,
+                        Err(_) => std::thread::yield_now(),
+                    }
+                }
+            });
+            relay.finish_until(Instant::now() + Duration::from_secs(60));
+            drop(relay);
+            done.store(true, std::sync::atomic::Ordering::Release);
+            reader.join().unwrap()
+        });
+        let expected: Vec<_> = (0..expected)
+            .map(|number| format!("STATUS={number}").into_bytes())
+            .collect();
+        assert_eq!(received, expected);
+    }
+
+    #[test]
+    fn the_last_wait_is_short_and_ends_with_the_deadline() {
+        let ms = Duration::from_millis;
+        for (left, expected) in [
+            (None, ms(100)),
+            (Some(ms(30_000)), ms(100)),
+            (Some(ms(20)), ms(20)),
+            (Some(ms(0)), ms(0)),
+        ] {
+            assert_eq!(last_wait(left), expected);
         }
     }
 

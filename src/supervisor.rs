@@ -257,6 +257,12 @@ impl Supervisor<'_> {
                 Err(last_act) => break last_act,
             }
         };
+        if let Some(relay) = &mut self.relay {
+            let deadline = self.marks.until(Wake::Mark(Mark::GraceOver));
+            // It is cleared when it is reached.
+            let over = self.account.killing.then_some(Duration::ZERO);
+            relay.finish(deadline.or(over));
+        }
         if self.settings.report.is_some() {
             self.account.oom_kills = self.new_oom_kills();
         }

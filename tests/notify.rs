@@ -648,6 +648,32 @@ fn a_manager_that_does_not_read_holds_up_the_sender_and_nothing_else() {
 }
 
 #[test]
+fn what_the_manager_does_not_take_at_the_end_is_counted() {
+    let manager = Manager::new();
+    // How many messages a queue takes.
+    let another = Manager::new();
+    let from = UnixDatagram::unbound().unwrap();
+    from.connect(another.folder.file("notify")).unwrap();
+    from.set_nonblocking(true).unwrap();
+    let mut room = 0;
+    while from.send(b"x").is_ok() {
+        room += 1;
+    }
+    // One is in our hands, the others are in our queue.
+    let lost = 1 + room / 2;
+    let messages: Vec<String> = (0..room + lost).map(|n| format!("STATUS={n}")).collect();
+    let fixture = fixture();
+    let mut words = vec![fixture.as_str(), "notify"];
+    words.extend(messages.iter().map(String::as_str));
+    let mut run = manager.start(Home::Plain).run(&words);
+    assert_eq!(run.wait(), Ended::code(0));
+    let errors = run.errors();
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+    let count = errors.rsplit(' ').next().unwrap().trim();
+    assert_eq!(count, lost.to_string(), "{errors}");
+}
+
+#[test]
 fn who_was_named_main_comes_after_the_command() {
     for home in homes() {
         let manager = Manager::new();
