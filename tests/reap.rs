@@ -1,8 +1,5 @@
 //! Children: every one that ends is reaped, the command's status is its own
 //! among thousands, and neither a storm nor idleness costs anything else.
-//!
-//! Not tested here: the size of a batch. A storm of orphans on one machine does
-//! not outrun waitpid(2) for long enough to tell a bound from none.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,6 +11,7 @@
 
 mod common;
 
+use common::report::Reported;
 use common::*;
 
 #[test]
@@ -86,11 +84,59 @@ fn a_storm_of_orphans_delays_neither_signals_nor_the_deadline() {
     }
 }
 
+/// A storm of orphans on one machine does not outrun waitpid(2) for long enough to tell a
+/// bound from none: here it has another each time that it is called.
+#[test]
+fn orphans_that_never_end_delay_neither_signals_nor_the_deadline_nor_the_end() {
+    if !cfg!(target_arch = "x86_64") {
+        skipped("the fixture changes system calls of x86-64 only");
+        return;
+    }
+    let fixture = fixture();
+    let start = || start(Home::Plain).through(&[&fixture, "orphans-forever"]);
+    let mut run = start().fixture(&["print-signals", "64"]);
+    run.ready();
+    // The child of the run is its tracer.
+    let supervise = run.command();
+    send(supervise, libc::SIGUSR1);
+    assert!(run.line().starts_with("10 "));
+    send(supervise, 64);
+    assert!(run.line().starts_with("64 "));
+    // After 65,536 of them the rest counts as left.
+    assert_eq!(run.wait(), Ended::code(0));
+
+    let mut run = start()
+        .options("-t 300ms --no-reraise")
+        .shell("trap '' TERM; echo ready $$; while :; do sleep 0.01; done");
+    run.ready();
+    send(run.command(), libc::SIGTERM);
+    assert_eq!(run.wait(), Ended::code(137), "{}", run.errors());
+}
+
 #[test]
 fn many_orphans_are_all_reaped_and_change_nothing() {
     for home in homes() {
-        let mut run = start(home).fixture(&["orphans", "3000"]);
+        let reported = Reported::new();
+        let mut run = reported
+            .start(home)
+            .options("--leftovers wait")
+            .fixture(&["orphans", "3000"]);
         assert_eq!(run.wait(), Ended::code(7), "{home:?}");
+        assert_eq!(reported.read()["orphans_reaped"], 3000, "{home:?}");
+    }
+}
+
+#[test]
+fn a_child_without_an_exit_signal_is_a_child() {
+    let fixture = fixture();
+    for home in homes() {
+        let mut run = start(home)
+            .through(&[&fixture, "cloned"])
+            .options("--leftovers stop")
+            .shell("exit 3");
+        run.ready();
+        assert!(run.line().starts_with("15 "), "{home:?}");
+        assert_eq!(run.wait(), Ended::code(3), "{home:?}");
     }
 }
 

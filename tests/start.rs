@@ -663,6 +663,35 @@ fn killed_it_takes_the_command_along() {
 }
 
 #[test]
+fn killed_before_the_command_asks_for_that_it_takes_it_along() {
+    if !has_strace() {
+        return;
+    }
+    // Asking (prctl) is held up until supervise is gone.
+    let mut run = start(Home::Plain)
+        .through(&[
+            "strace",
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=prctl",
+        ])
+        .through(&["-e", "inject=prctl:delay_enter=1000000:when=1+"])
+        .shell("echo executed");
+    let mut below = Vec::new();
+    eventually("supervise has forked", || {
+        below = descendants_of(run.pid);
+        below.len() == 2
+    });
+    send(below[0], libc::SIGKILL);
+    // To the end: the child has ended as well.
+    assert_eq!(run.rest(), Vec::<String>::new());
+    run.wait();
+}
+
+#[test]
 fn it_can_end_with_its_own_parent() {
     let fixture = fixture();
     let script = format!("{SUPERVISE} -p TERM -t infinity -- {fixture} print-signals 15 & wait");

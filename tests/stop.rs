@@ -429,6 +429,28 @@ fn what_left_the_group_and_the_session_is_asked_too() {
 }
 
 #[test]
+fn what_is_forked_while_leftovers_are_looked_for_is_asked_too() {
+    if !cfg!(target_arch = "x86_64") {
+        skipped("the fixture follows system calls of x86-64 only");
+        return;
+    }
+    let fixture = fixture();
+    let mut run = start(Home::Plain)
+        .through(&[&fixture, "fork-when-read"])
+        .options("-t 10s")
+        .shell(&format!(
+            "{fixture} forks-when-told & trap 'exit 0' TERM; while :; do sleep 0.01; done"
+        ));
+    run.ready();
+    // The child of the run is its tracer.
+    send(run.command(), libc::SIGTERM);
+    // Of what was forked after its parent's children were read.
+    run.ready();
+    assert!(run.line().starts_with("15 "), "{}", run.errors());
+    assert_eq!(run.wait(), Ended::code(0));
+}
+
+#[test]
 fn what_another_thread_forked_is_asked_too() {
     let fixture = fixture();
     let mut run = start(Home::Plain).options("-t 1s").shell(&format!(
