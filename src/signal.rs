@@ -399,6 +399,24 @@ mod tests {
     }
 
     #[test]
+    fn our_own_are_those_that_our_writes_have_caused() {
+        let own = |signal, code, pid| {
+            let received = Received {
+                signal,
+                code,
+                pid,
+                uid: 0,
+                value: 0,
+            };
+            received.is_our_own(7)
+        };
+        assert!(own(Signal::PIPE, 0, 7) && own(Signal::XFSZ, 0, 7));
+        assert!(!own(Signal::TERM, 0, 7), "another signal");
+        assert!(!own(Signal::PIPE, 0, 8), "another process");
+        assert!(!own(Signal::PIPE, -1, 7), "any process can queue it so");
+    }
+
+    #[test]
     fn only_what_the_kernel_lets_pass_is_queued_on() {
         let received = |code| Received {
             signal: Signal::TERM,
