@@ -314,7 +314,9 @@ impl World {
         }
         let delayed = actions.contains(&Action::SayDelayed);
         let requested = actions.iter().any(|a| matches!(a, Action::SayStopping(_)));
-        let can_wait = !self.rules.delay.is_zero() && !self.command_alive;
+        // What was signaled because the command exited has nothing left to wait for.
+        let signaled = self.asked_after > 0;
+        let can_wait = !self.rules.delay.is_zero() && !self.command_alive && !signaled;
         assert!(delayed || !(requested && can_wait), "not delayed");
         self.delaying |= delayed;
     }
@@ -616,7 +618,7 @@ fn all_rules() -> Vec<Rules> {
         }
     }
     for grace in [Grace::For(GRACE), Grace::Infinite] {
-        for leftovers in [Leftovers::Auto, Leftovers::Wait, Leftovers::Leave] {
+        for leftovers in leftovers {
             let rules = rules(grace, leftovers, false, true);
             all.push(Rules {
                 delay: DELAY,
