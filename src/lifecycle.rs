@@ -84,7 +84,7 @@ pub(crate) struct Rules {
     pub(crate) delay: Duration,
     /// What happens to the leftovers.
     pub(crate) leftovers: Leftovers,
-    /// Whether we are PID 1 of our namespace.
+    /// Whether we are PID 1 of our namespace, or it exits when we do.
     pub(crate) pid1: bool,
     /// Whether there is a shell to be told when the command is stopped.
     pub(crate) job_control: bool,
@@ -129,6 +129,9 @@ pub(crate) enum Event {
     NotHandedOver(Signal),
     /// The command was resumed.
     CommandContinued,
+    /// PID 1 of our container is an init that exits when we do: whatever is left then
+    /// is killed. To be said where [`Lifecycle::is_about_to_leave`].
+    InitExitsWithUs,
     /// Every child that had ended is reaped, and there are others.
     SomeLeft,
     /// There is no child left: waitpid(2) said ECHILD.
@@ -251,6 +254,15 @@ impl Lifecycle {
         }
     }
 
+    /// Whether what is left would be left, unless it would be killed then
+    /// ([`Event::InitExitsWithUs`]).
+    pub(crate) fn is_about_to_leave(&self) -> bool {
+        self.phase == Phase::Running
+            && self.ending.is_some()
+            && self.rules.leftovers == Leftovers::Auto
+            && !self.rules.pid1
+    }
+
     /// Whether the command is suspended, as far as is known.
     pub(crate) fn command_is_suspended(&self) -> bool {
         self.stopped
@@ -290,6 +302,10 @@ impl Lifecycle {
             Event::NotHandedOver(_) => Vec::new(),
             Event::CommandContinued => {
                 self.stopped = false;
+                Vec::new()
+            }
+            Event::InitExitsWithUs => {
+                self.rules.pid1 = true;
                 Vec::new()
             }
             Event::SomeLeft => self.on_some_left(),

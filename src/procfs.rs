@@ -141,6 +141,29 @@ pub(crate) fn kinship(pid: i32, root: i32) -> Kinship {
     Kinship::NotTold
 }
 
+/// Inits of containers that exit as soon as their child does. A name that is not
+/// among them may be a script's, which goes on.
+const INITS: [&[u8]; 6] = [
+    b"docker-init",
+    b"podman-init",
+    b"tini",
+    b"tini-static",
+    b"catatonit",
+    b"dumb-init",
+];
+
+/// Whether PID 1 exits when we do, and takes all others with it: it is the init of
+/// a container and we are its only child.
+pub(crate) fn init_exits_with(own_pid: i32) -> bool {
+    // The first namespace, whose PID 1 stays, has this number on every system.
+    let first = Path::new("pid:[4026531836]");
+    nix::unistd::getppid().as_raw() == 1
+        && is_ours(own_pid)
+        && fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace != first)
+        && stat(1).is_some_and(|init| INITS.contains(&init.name.as_slice()))
+        && children(1) == [own_pid]
+}
+
 /// A process and those above it, as far as they are shown.
 pub(crate) fn with_ancestors(pid: i32) -> Vec<i32> {
     let mut found = vec![pid];

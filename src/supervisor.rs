@@ -412,7 +412,10 @@ impl Supervisor<'_> {
                         debug!("reaped orphan pid {pid}: {ending}");
                     }
                 }
-                Waited::Nothing => return self.reaped(Event::SomeLeft),
+                Waited::Nothing => {
+                    self.look_at_init()?;
+                    return self.reaped(Event::SomeLeft);
+                }
                 Waited::NoChildren => return self.reaped(Event::NothingLeft),
                 waited => self.changed(waited)?,
             }
@@ -423,7 +426,17 @@ impl Supervisor<'_> {
             return Ok(());
         }
         self.batches = 0;
+        self.look_at_init()?;
         self.feed(Event::SomeLeft)
+    }
+
+    /// Looks whether others can be left: not where an init exits when we do.
+    fn look_at_init(&mut self) -> Result<(), LastAct> {
+        if self.lifecycle.is_about_to_leave() && procfs::init_exits_with(process::own_pid()) {
+            info!("pid 1 exits with supervise: stopping all other processes");
+            self.feed(Event::InitExitsWithUs)?;
+        }
+        Ok(())
     }
 
     fn reaped(&mut self, event: Event) -> Result<(), LastAct> {

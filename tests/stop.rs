@@ -923,3 +923,42 @@ fn with_leave_the_command_alone_is_named() {
         assert_eq!(errors.matches("has not ended: ").count(), 1, "{errors}");
     }
 }
+
+#[test]
+fn below_an_init_that_exits_with_us_auto_stops_the_leftovers() {
+    if !(Home::Pid1.is_possible() && is_root()) {
+        skipped("a PID namespace needs root");
+        return;
+    }
+    // A shell that is PID 1, runs supervise and exits; by its name it is an init that does.
+    for (name, before, stops) in [
+        ("tini", "", true),
+        ("docker-init", "", true),
+        // A script may go on.
+        ("sh", "", false),
+        // What else it has started does not end with us.
+        ("tini", "sleep 1051 &", false),
+    ] {
+        let folder = Folder::new();
+        let shell = std::fs::canonicalize("/bin/sh").unwrap();
+        let init = folder.file(name);
+        std::fs::copy(shell, &init).unwrap();
+        let (ready, told) = (folder.file("ready"), folder.file("told"));
+        let script = format!(
+            "{before} {SUPERVISE} -v -- sh -c \"(trap 'echo > {told}; exit' TERM; echo > {ready}
+             while :; do sleep 0.01; done) & until [ -e {ready} ]; do sleep 0.01; done\"; exit $?"
+        );
+        let output = std::process::Command::new("unshare")
+            .args(["--pid", "--fork", "--mount-proc", "--kill-child"])
+            .args([&init, "-c", &script])
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{name}: {errors}");
+        assert_eq!(
+            std::path::Path::new(&told).exists(),
+            stops,
+            "{name} {before}: {errors}"
+        );
+    }
+}

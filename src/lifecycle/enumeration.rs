@@ -172,6 +172,10 @@ impl World {
             });
         } else {
             events.push(Event::NothingLeft);
+            let may_leave = self.rules.leftovers == Leftovers::Auto && !self.rules.pid1;
+            if may_leave && !self.stop_requested {
+                events.push(Event::InitExitsWithUs);
+            }
         }
         // Marks are reached in the order of their times. Only KillAgain and
         // KillOver can be armed in an order that is not that of the enum.
@@ -287,6 +291,7 @@ impl World {
                 let stop = self.is_stop(received, origin);
                 self.command_asked |= stop && truly_received(received);
             }
+            Event::InitExitsWithUs => self.rules.pid1 = true,
             Event::NotSuspended(_)
             | Event::NotHandedOver(_)
             | Event::SomeLeft
