@@ -467,7 +467,7 @@ fn leftovers_are_asked_once_if_systemd_leaves_that_to_us() {
             [ $mode = control-group ] || grep -c command /run/$mode
             echo $mode: $(grep -c worker /run/$mode) $(show Result $mode)
             journalctl -u $mode --no-pager -o cat | grep -c 'Killing process'
-            journalctl -u $mode --no-pager -o cat | grep -c 'supervise: sending SIGKILL'
+            journalctl -u $mode --no-pager -o cat | grep -c 'expired: sending SIGKILL'
         done";
     // Of two signals that come at the same time the kernel makes one: how often
     // the command hears of both is left open.
