@@ -118,6 +118,8 @@ struct World {
     delay_over: bool,
     /// A stop delay has begun, and neither its time nor a second request has ended it.
     delaying: bool,
+    /// The command has exited, and every child that has is reaped.
+    settled: bool,
     /// A second key has ended the grace period.
     cut_short: bool,
     asked_while_alive: u32,
@@ -144,6 +146,7 @@ impl World {
             held: None,
             delay_over: false,
             delaying: false,
+            settled: false,
             cut_short: false,
             asked_while_alive: 0,
             asked_after: 0,
@@ -223,6 +226,7 @@ impl World {
     fn observe(&mut self, event: Event, actions: &[Action]) {
         self.note(event);
         self.check_delay(event, actions);
+        self.check_answer(event, actions);
         self.check_forwards(event, actions);
         let handed_on = matches!(event, Event::CommandHandedOn { .. }) && !self.stop_requested;
         assert_eq!(
@@ -267,6 +271,7 @@ impl World {
         // The answer comes at once or not at all.
         self.suspending = None;
         self.handing_over = None;
+        self.settled |= event == Event::SomeLeft && !self.command_alive;
         match event {
             Event::CommandEnded(ending) => {
                 self.command_alive = false;
@@ -324,6 +329,44 @@ impl World {
         let can_wait = !self.rules.delay.is_zero() && !self.command_alive && !signaled;
         assert!(delayed || !(requested && can_wait), "not delayed");
         self.delaying |= delayed;
+    }
+
+    /// A signal is answered at once: a stop request starts a stop, SIGCONT resumes,
+    /// and when the command has exited a key acts on what is left.
+    fn check_answer(&self, event: Event, actions: &[Action]) {
+        let Event::Signal(received, origin) = event else {
+            return;
+        };
+        let begins = actions.iter().any(|a| matches!(a, Action::SayStopping(_)));
+        let is_stop = self.is_stop(received, origin);
+        if self.command_alive {
+            assert_eq!(begins, is_stop && !self.stop_requested, "a stop begins");
+            if !is_stop && !self.stop_requested {
+                let resumes = received.signal == Signal::CONT
+                    && self.command_stopped
+                    && origin.received_by_command;
+                assert_eq!(actions.contains(&Action::Resume), resumes, "resumed");
+            }
+            return;
+        }
+        let sweeping = self.asked_after > 0;
+        let leave = self.rules.leftovers == Leftovers::Leave && !self.stop_requested;
+        let can_begin = !self.stop_requested && !leave && !self.killed;
+        let expected = is_stop && can_begin && (!sweeping || origin.typed);
+        assert_eq!(begins, expected, "a stop begins after the command's exit");
+        if begins && !sweeping && self.settled && self.rules.delay.is_zero() && !self.no_grace() {
+            assert!(actions.contains(&Action::AskRest), "nothing else would ask");
+        }
+        let second = is_stop && origin.typed && self.stop_requested && sweeping;
+        let cuts_short = actions.iter().any(|a| matches!(a, Action::SayCutShort(_)));
+        let expected = second && !self.killed && !self.no_end();
+        assert_eq!(cuts_short, expected, "a second key kills");
+        let suspends = received.signal == Signal::TSTP
+            && origin.typed
+            && self.rules.job_control
+            && !(self.killed || leave);
+        let suspend = Action::Suspend(Signal::TSTP);
+        assert_eq!(actions.contains(&suspend), suspends, "Ctrl-Z suspends");
     }
 
     /// Each signal that the command has not received leads to one forward, and
@@ -670,4 +713,40 @@ fn nothing_is_done_after_the_end() {
             assert_eq!(lifecycle.on(event), [], "{event:?} after the end");
         }
     }
+}
+
+#[test]
+fn a_terminal_that_was_not_handed_over_suspends_and_only_before_a_stop() {
+    let not_handed_over = Event::NotHandedOver(Signal::TTIN);
+    let rules = rules(Grace::For(GRACE), Leftovers::Auto, false, true);
+    let mut lifecycle = Lifecycle::new(rules);
+    let suspend = Action::Suspend(Signal::TTIN);
+    assert_eq!(lifecycle.on(not_handed_over), [suspend]);
+    let received = Received {
+        signal: Signal::TERM,
+        code: 0,
+        pid: 1,
+        uid: 0,
+        value: 0,
+    };
+    let _ = lifecycle.on(Event::Signal(received, Origin::for_us(false)));
+    assert_eq!(lifecycle.on(not_handed_over), []);
+}
+
+#[test]
+fn what_is_known_of_a_suspension_follows_the_events() {
+    let rules = rules(Grace::For(GRACE), Leftovers::Auto, false, true);
+    let mut lifecycle = Lifecycle::new(rules);
+    assert!(!lifecycle.command_is_suspended());
+    let _ = lifecycle.on(stops()[1]);
+    assert!(lifecycle.command_is_suspended());
+    let _ = lifecycle.on(Event::CommandContinued);
+    assert!(!lifecycle.command_is_suspended());
+}
+
+#[test]
+fn a_grace_period_is_told_in_words() {
+    let ten = Grace::For(Duration::from_secs(10));
+    assert_eq!(ten.to_string(), "grace period 10s");
+    assert_eq!(Grace::Infinite.to_string(), "grace period infinity");
 }
