@@ -974,8 +974,15 @@ fn a_background_job_that_is_brought_to_the_foreground_is_one_as_a_whole() {
     terminal.line(&format!("$SUPERVISE -- {JOB} &"));
     terminal.sees("ready\r\n");
     let shell = terminal.pid();
-    let forked = || descendants_of(shell).len() == 3;
-    eventually("sleep runs", forked);
+    // Before it executes, its parent waits in vfork(2) and does not stop.
+    let executed = || {
+        let all = descendants_of(shell);
+        all.len() == 3
+            && all
+                .into_iter()
+                .any(|pid| status_field(pid, "Name").is_some_and(|name| name == "sleep"))
+    };
+    eventually("sleep runs", executed);
     terminal.fg("sleep 1032'");
     terminal.ctrl_z();
     terminal.fg("sleep 1032'");
@@ -987,7 +994,7 @@ fn a_background_job_that_is_brought_to_the_foreground_is_one_as_a_whole() {
     // A closed terminal reaches all of it too.
     terminal.line(&format!("$SUPERVISE -- {JOB} &"));
     terminal.sees("ready\r\n");
-    eventually("sleep runs", forked);
+    eventually("sleep runs", executed);
     let all = descendants_of(shell);
     terminal.fg("sleep 1032'");
     terminal.close();
