@@ -148,6 +148,11 @@ impl Terminal {
         self.line("fg");
         self.sees("fg\r\n");
         self.sees(&format!("{command}\r\n"));
+        self.fg_is_done();
+    }
+
+    #[track_caller]
+    fn fg_is_done(&self) {
         let shell = self.pid();
         eventually("the job is in the foreground", || {
             let stat = std::fs::read_to_string(format!("/proc/{shell}/stat")).unwrap();
@@ -1118,5 +1123,40 @@ fn when_the_command_has_exited_keys_are_for_what_is_left() {
     terminal.sees("exited with status 0");
     terminal.keys(CTRL_C);
     terminal.sees("stopping");
+    terminal.prompt();
+}
+
+#[test]
+fn a_command_that_is_resumed_with_us_is_not_sent_a_second_sigcont() {
+    let mut terminal = Terminal::bash();
+    terminal.line("$SUPERVISE -vv -- sh -c 'echo re\"\"ady; exec sleep 1061'");
+    terminal.sees("ready\r\n");
+    terminal.ctrl_z();
+    // Resumed, it does not run at once, and its parent is not told of it yet.
+    let supervise = children_of(terminal.pid())[0];
+    let command = children_of(supervise)[0].to_string();
+    for words in [
+        ["taskset", "-pc", "0", &command],
+        ["chrt", "-ip", "0", &command],
+    ] {
+        let output = Command::new(words[0]).args(&words[1..]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    let mut busy = Command::new("taskset")
+        .args(["-c", "0", "sh", "-c", "while :; do :; done"])
+        .spawn()
+        .unwrap();
+    let busy_pid = i32::try_from(busy.id()).unwrap();
+    eventually("the other runs", || {
+        status_field(busy_pid, "Name").is_some_and(|name| name == "sh") && ticks(busy_pid) > 2
+    });
+    terminal.line("fg");
+    terminal.sees("received SIGCONT");
+    busy.kill().unwrap();
+    busy.wait().unwrap();
+    terminal.fg_is_done();
+    terminal.keys(CTRL_C);
+    let between = terminal.sees("received SIGINT");
+    assert!(!between.contains("sent SIGCONT"), "{between}");
     terminal.prompt();
 }

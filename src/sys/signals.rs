@@ -393,3 +393,57 @@ impl std::fmt::Display for Target {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keeps a process (0: this thread) to the first CPU that it may use.
+    fn keep_to_one_cpu(pid: i32) {
+        // SAFETY: a zeroed set is an empty one, and both calls get its size. The
+        // macros index it by numbers that are below its size.
+        unsafe {
+            let mut set: libc::cpu_set_t = std::mem::zeroed();
+            libc::sched_getaffinity(0, size_of_val(&set), &raw mut set);
+            let size = usize::try_from(libc::CPU_SETSIZE).unwrap();
+            let first = (0..size).find(|cpu| libc::CPU_ISSET(*cpu, &set)).unwrap();
+            libc::CPU_ZERO(&mut set);
+            libc::CPU_SET(first, &mut set);
+            libc::sched_setaffinity(pid, size_of_val(&set), &raw const set);
+        }
+    }
+
+    #[test]
+    fn a_suspension_that_the_next_key_has_overtaken_was_one() {
+        for _ in 0..20 {
+            // SAFETY: the child does system calls only.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // In a group of its own whose parent is in another, it can be stopped.
+                let _ = nix::unistd::setpgid(
+                    nix::unistd::Pid::from_raw(0),
+                    nix::unistd::Pid::from_raw(0),
+                );
+                take_over();
+                let suspended = stop_by(Signal::TTIN, false);
+                super::super::process::exit(u8::from(suspended));
+            }
+            let mut status = 0;
+            // SAFETY: writes to a live local.
+            unsafe { libc::waitpid(child, &raw mut status, libc::WUNTRACED) };
+            assert!(libc::WIFSTOPPED(status), "{status:#x}");
+            // It runs when we do not: only after both signals.
+            keep_to_one_cpu(0);
+            keep_to_one_cpu(child);
+            let priority = libc::sched_param { sched_priority: 0 };
+            // SAFETY: takes plain integers and a live local.
+            unsafe { libc::sched_setscheduler(child, libc::SCHED_IDLE, &raw const priority) };
+            kill(Target::Process(child), Signal::CONT).unwrap();
+            kill(Target::Process(child), Signal::TSTP).unwrap();
+            // SAFETY: as above.
+            unsafe { libc::waitpid(child, &raw mut status, 0) };
+            assert!(libc::WIFEXITED(status), "{status:#x}");
+            assert_eq!(libc::WEXITSTATUS(status), 1, "taken for not suspended");
+        }
+    }
+}
