@@ -322,7 +322,9 @@ impl Supervisor<'_> {
             self.sender(&received)
         );
         if origin::is_job_control(received.signal) {
-            // It may have been suspended or resumed together with us.
+            // It may have been suspended or resumed together with us. A test cannot see
+            // this: nearly always SIGCHLD has come first, or the command was looked at
+            // when we were resumed.
             self.look_at_command()?;
         }
         let origin = self.origin(&received);
