@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
@@ -63,8 +64,9 @@ pub(crate) struct Relay {
     manager: Option<UnixAddr>,
     /// Connected to it once there was something to send.
     upstream: Option<OwnedFd>,
-    /// Where messages come in.
-    socket: OwnedFd,
+    /// Where messages come in. Never closed by us: what is left in its queue would be
+    /// closed with it.
+    socket: ManuallyDrop<OwnedFd>,
     /// What the command finds in `NOTIFY_SOCKET`.
     address: OsString,
     /// The socket's file, if it has one.
@@ -137,7 +139,7 @@ impl Relay {
             main_of_unit: is_main_of_unit(named.as_deref(), own_pid(), parent),
             manager,
             upstream: None,
-            socket,
+            socket: ManuallyDrop::new(socket),
             address,
             file,
             signals: None,
@@ -196,7 +198,7 @@ impl Relay {
         };
         let (other, events) = match sending {
             Some(upstream) => (upstream, PollFlags::POLLOUT),
-            None => (&self.socket, listening),
+            None => (&*self.socket, listening),
         };
         let mut waiting = [
             PollFd::new(other.as_fd(), events),
@@ -429,11 +431,15 @@ impl Drop for Relay {
             // If it cannot be removed, nobody listens there any more.
             let _ = std::fs::remove_file(file);
         }
-        // Nothing more comes in; what is there must not be left to the kernel, which
+        // Nothing more comes in. What is there must not be left to the kernel, which
         // would close its descriptors in our place.
         let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Read);
-        while let Ok(datagram) = datagram::receive(self.socket.as_fd()) {
-            self.take(datagram, None);
+        let mut emptied = false;
+        while !emptied && !closing::is_full(self.limit) {
+            match datagram::receive(self.socket.as_fd()) {
+                Ok(datagram) => self.take(datagram, None),
+                Err(_) => emptied = true,
+            }
         }
         self.send();
         if !self.unsent.is_empty() {
@@ -443,7 +449,7 @@ impl Drop for Relay {
             );
         }
         self.unsent.clear();
-        closing::finish();
+        closing::finish((!emptied).then(|| self.socket.as_fd()));
     }
 }
 
@@ -716,7 +722,7 @@ mod tests {
             main_of_unit: true,
             manager: Some(manager),
             upstream: None,
-            socket,
+            socket: ManuallyDrop::new(socket),
             address,
             file: None,
             signals: None,

@@ -8,7 +8,7 @@
 //! Such a child is no child to anyone else: [`super::wait`] reaps it without a word
 //! and does not count it, and its end comes as a SIGCHLD ([`super::signals`]).
 
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
@@ -82,14 +82,14 @@ fn state() -> MutexGuard<'static, State> {
 pub(crate) fn start() {
     let mut state = state();
     if state.children.len() < CHILDREN {
-        state.close();
+        state.close(None);
     }
 }
 
-/// The same where no call comes after it: the descriptor table stays with the child
-/// when we exit, and so does the waiting.
-pub(crate) fn finish() {
-    state().close();
+/// The same where no call comes after it, and `last` is closed behind all others: the
+/// descriptor table stays with the child when we exit, and so does the waiting.
+pub(crate) fn finish(last: Option<BorrowedFd<'_>>) {
+    state().close(last);
 }
 
 /// Whether there may be no room for the descriptors of one more message. Those that
@@ -137,18 +137,20 @@ pub(super) fn reaped(pid: i32) -> bool {
     state.children.retain(|(child, _)| *child != pid);
     let was_one = state.children.len() < before;
     if was_one {
-        state.close();
+        state.close(None);
     }
     was_one
 }
 
 impl State {
-    fn close(&mut self) {
-        if self.waiting.is_empty() {
+    fn close(&mut self, last: Option<BorrowedFd<'_>>) {
+        self.waiting.sort_by_key(|(of_stranger, _)| *of_stranger);
+        let waiting = self.waiting.iter().map(|(_, fd)| fd.as_raw_fd());
+        let last = last.iter().map(AsRawFd::as_raw_fd);
+        let numbers: Vec<RawFd> = waiting.chain(last).collect();
+        if numbers.is_empty() {
             return;
         }
-        self.waiting.sort_by_key(|(of_stranger, _)| *of_stranger);
-        let numbers: Vec<RawFd> = self.waiting.iter().map(|(_, fd)| fd.as_raw_fd()).collect();
         if let Ok(child) = close_in_a_child(&numbers) {
             self.children.push((child, numbers.len()));
             for (_, descriptor) in self.waiting.drain(..) {
