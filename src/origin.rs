@@ -39,7 +39,7 @@ pub(crate) enum Sender {
     /// The kernel, of its own accord: the terminal.
     Kernel,
     /// The leader of the session, where that can be a shell with job control: it
-    /// is not in our process group.
+    /// is not in our process group, and handles the end of its children.
     SessionLeader,
     /// Any other process.
     Other,

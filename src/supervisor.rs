@@ -121,7 +121,7 @@ fn start<'a>(
     }
 
     let relay = open_relay(settings)?;
-    let mut terminal = Terminal::look(own_pid, settings.forward_to);
+    let mut terminal = Terminal::look(own_pid, settings.forward_to, settings.parent_death);
     let setup = Setup {
         own_pid,
         inherited,
@@ -468,6 +468,7 @@ impl Supervisor<'_> {
 
     fn command_ended(&mut self, pid: i32, ending: Ending) -> Result<(), LastAct> {
         self.command = None;
+        self.terminal.take_back();
         if let Some(failure) = self.child.exec_error() {
             let hint = match &self.settings.hint {
                 Some(hint) if failure.status == status::NOT_FOUND => format!(" ({hint})"),

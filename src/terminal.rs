@@ -49,6 +49,7 @@ pub(crate) struct Terminal {
     /// Whether we were in its foreground.
     in_foreground: bool,
     leads_session: bool,
+    /// Who may be a shell that hangs up its jobs.
     session_leader: Option<i32>,
     is_stdin: bool,
     /// How it was set when we started in its foreground.
@@ -59,7 +60,9 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     /// Looks where we are.
-    pub(crate) fn look(own_pid: i32, forward_to: ForwardTo) -> Self {
+    ///
+    /// `parent_death`: what the kernel sends us in the name of our parent when that ends.
+    pub(crate) fn look(own_pid: i32, forward_to: ForwardTo, parent_death: Option<Signal>) -> Self {
         let mut terminal = Self {
             own_pid,
             // Of no use without a terminal.
@@ -85,7 +88,8 @@ impl Terminal {
         terminal.is_there = true;
         terminal.own_group = own_group;
         let leader = getsid(None).ok().map(Pid::as_raw);
-        terminal.session_leader = leader;
+        // That is for us alone, and nothing tells it from what a shell sends its jobs.
+        terminal.session_leader = leader.filter(|_| parent_death != Some(Signal::HUP));
         terminal.leads_session = leader == Some(own_pid);
         terminal.is_stdin = tcgetpgrp(std::io::stdin()).is_ok();
         // A leader outside our PID namespace shows as 0, whichever it is: that
@@ -190,7 +194,11 @@ impl Terminal {
         // that is in our own group, which is not a shell's job.
         let pid = received.pid;
         let may_be_shell = pid > 1 && pid != self.own_pid && pid != self.own_group.as_raw();
-        if may_be_shell && self.session_leader == Some(pid) {
+        if may_be_shell
+            && self.session_leader == Some(pid)
+            // Nothing else is judged by who sent it.
+            && (received.signal != Signal::HUP || may_have_jobs(pid))
+        {
             Sender::SessionLeader
         } else {
             Sender::Other
@@ -254,23 +262,34 @@ impl Terminal {
             .all(|pid| !is_member(pid))
     }
 
-    /// Leaves the terminal as it was. `killed`: a signal ended the command, so
-    /// that it cannot have meant to leave the modes as they are.
-    pub(crate) fn give_back(&self, killed: bool) {
-        if !(self.handed_over.is_some() || self.in_foreground && killed) {
-            return;
+    /// Takes the foreground back that was handed over, when the command has exited: keys
+    /// are for us from then on, whatever of its group is left.
+    pub(crate) fn take_back(&self) {
+        if self.handed_over.is_some() {
+            self.reclaim();
         }
-        let Some((device, foreground)) = self.device() else {
-            return;
-        };
+    }
+
+    /// The terminal, if we are in its foreground or could be put there again.
+    fn reclaim(&self) -> Option<OwnedFd> {
+        let (device, foreground) = self.device()?;
         let is_commands = self.handed_over == Some(foreground.as_raw());
         let is_nobodys = nix::sys::signal::killpg(foreground, None) == Err(Errno::ESRCH);
         let mut ours = foreground == self.own_group;
         if !ours && (is_commands || is_nobodys) && self.own_group.as_raw() > 0 {
             ours = tcsetpgrp(&device, self.own_group).is_ok();
         }
+        ours.then_some(device)
+    }
+
+    /// Leaves the terminal as it was. `killed`: a signal ended the command, so
+    /// that it cannot have meant to leave the modes as they are.
+    pub(crate) fn give_back(&self, killed: bool) {
+        if !(self.handed_over.is_some() || self.in_foreground && killed) {
+            return;
+        }
         // A pager at the end of the pipeline has set the modes that it needs.
-        if ours
+        if let Some(device) = self.reclaim()
             && killed
             && let Some(modes) = &self.modes
             && self.is_alone()
@@ -279,6 +298,13 @@ impl Terminal {
             let _ = tcsetattr(device, SetArg::TCSANOW, modes);
         }
     }
+}
+
+/// Whether a process handles the end of its children, as a shell with job control does.
+/// An init waits for it instead, and so do others that pass a signal on to their child
+/// alone. One that is gone counts as a shell: that ends when it has hung up its jobs.
+fn may_have_jobs(pid: i32) -> bool {
+    procfs::signal_sets(pid).is_none_or(|sets| sets.handled.contains(Signal::CHLD))
 }
 
 /// The controlling terminal and its foreground group, if there is one.

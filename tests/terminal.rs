@@ -932,6 +932,38 @@ fn what_another_init_above_us_forwards_is_not_lost() {
     terminal.sees("ready\r\n");
     send(terminal.pid(), libc::SIGHUP);
     terminal.sees("saved\r\n");
+
+    // Hung up, it tells us alone as well, and the command is to hear of that.
+    let folder = Folder::new();
+    let script = format!("exec $FIXTURE print-signals 64 >{}", folder.file("log"));
+    let arguments = [
+        "-s", "--", SUPERVISE, "-t", "1000", "--", "sh", "-c", &script,
+    ];
+    let mut terminal = Terminal::with("tini", &arguments);
+    eventually("it is ready", || folder.read("log").starts_with("ready "));
+    terminal.close();
+    eventually("it was told", || folder.read("log").contains("\n1 0 "));
+    send(terminal.pid(), 64);
+    eventually("it has ended", || folder.read("log").contains("\n64 "));
+}
+
+#[test]
+fn a_hang_up_for_the_death_of_a_shell_is_not_lost() {
+    let folder = Folder::new();
+    let file = folder.file("log");
+    let mut terminal = Terminal::bash();
+    terminal.line(&format!(
+        "$SUPERVISE -t 1000 -p HUP -- $FIXTURE print-signals 64 >{file} &"
+    ));
+    eventually("it is ready", || folder.read("log").starts_with("ready "));
+    let supervise = children_of(terminal.pid())[0];
+    // It tells nobody, and the kernel tells the foreground alone.
+    send(terminal.pid(), libc::SIGKILL);
+    let _leftover = Leftover(supervise);
+    eventually("it was told", || folder.read("log").contains("\n1 0 "));
+    send(supervise, 64);
+    eventually("it has ended", || folder.read("log").contains("\n64 "));
+    terminal.session.wait().unwrap();
 }
 
 #[test]
@@ -1103,7 +1135,8 @@ fn without_dev_tty_the_terminal_is_found_by_its_descriptors() {
 
 #[test]
 fn when_the_command_has_exited_keys_are_for_what_is_left() {
-    for leftovers in ["wait", "stop"] {
+    // With -g they have the terminal until then.
+    for leftovers in ["wait", "stop", "wait -g"] {
         let folder = Folder::new();
         let file = folder.file("ready");
         let mut terminal = Terminal::bash();
