@@ -21,6 +21,7 @@ pub fn tests() -> Vec<Test> {
         workers_of_a_shell_save_their_state,
         the_example_of_a_shell_with_workers,
         each_signal_is_forwarded_once,
+        each_signal_is_forwarded_below_an_init_on_a_terminal,
         a_signal_of_the_image_that_stops,
         an_interactive_shell_on_a_terminal,
         a_process_brought_in_is_asked_and_not_waited_for,
@@ -153,6 +154,31 @@ fn each_signal_is_forwarded_once() {
         sent_by_docker(&container).last().map(String::as_str),
         Some("15")
     );
+}
+
+/// Docker's init leads the session of the terminal, and forwards to us alone what is
+/// the terminal's in other places.
+fn each_signal_is_forwarded_below_an_init_on_a_terminal() {
+    let options = [
+        "-t",
+        "--init",
+        "--stop-signal=HUP",
+        "-e",
+        "SUPERVISE_STOP_ON=HUP",
+    ];
+    let container = docker().start(
+        Image::FromScratch,
+        &options,
+        &["/fixture", "print-signals", "1"],
+    );
+    container.wait_for_line("ready");
+    for (name, number) in [("INT", 2), ("WINCH", 28), ("QUIT", 3), ("CONT", 18)] {
+        docker().say(&["kill", "-s", name, &container.name]);
+        container.wait_for_line(&format!("{number} "));
+    }
+    container.stop(LIMIT);
+    assert_eq!(container.exit_code(), 0, "{}", container.logs());
+    assert!(container.logs().contains("\n1 "), "{}", container.logs());
 }
 
 /// Without `--stop-on` it is forwarded and no grace period starts, so that Docker
