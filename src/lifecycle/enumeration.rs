@@ -715,13 +715,8 @@ fn nothing_is_done_after_the_end() {
     }
 }
 
-#[test]
-fn a_terminal_that_was_not_handed_over_suspends_and_only_before_a_stop() {
-    let not_handed_over = Event::NotHandedOver(Signal::TTIN);
-    let rules = rules(Grace::For(GRACE), Leftovers::Auto, false, true);
-    let mut lifecycle = Lifecycle::new(rules);
-    let suspend = Action::Suspend(Signal::TTIN);
-    assert_eq!(lifecycle.on(not_handed_over), [suspend]);
+/// A stop request from anyone, for us alone.
+fn stop_request() -> Event {
     let received = Received {
         signal: Signal::TERM,
         code: 0,
@@ -729,14 +724,132 @@ fn a_terminal_that_was_not_handed_over_suspends_and_only_before_a_stop() {
         uid: 0,
         value: 0,
     };
-    let _ = lifecycle.on(Event::Signal(received, Origin::for_us(false)));
+    Event::Signal(received, Origin::for_us(false))
+}
+
+fn ordinary(job_control: bool) -> Lifecycle {
+    let rules = rules(Grace::For(GRACE), Leftovers::Auto, false, job_control);
+    Lifecycle::new(rules)
+}
+
+fn suspended_by(signal: Signal, can_hand_over: bool) -> Event {
+    Event::CommandStopped {
+        signal,
+        can_hand_over,
+    }
+}
+
+#[test]
+fn a_suspended_command_is_answered_by_signal_and_phase() {
+    let (tstp, stop) = (Signal::TSTP, Signal::STOP);
+    let (ttin, ttou) = (Signal::TTIN, Signal::TTOU);
+    for signal in [tstp, stop, ttin, ttou] {
+        let event = suspended_by(signal, false);
+        assert_eq!(ordinary(true).on(event), [Action::Suspend(signal)]);
+        let stuck = [Action::SayStuck(signal)];
+        let waits = [ttin, ttou].contains(&signal);
+        let expected: &[Action] = if waits { &stuck } else { &[] };
+        assert_eq!(ordinary(false).on(event), expected);
+        // We were not suspended either.
+        let not_suspended = Event::NotSuspended(signal);
+        let expected: &[Action] = match signal {
+            Signal::TSTP => &[Action::Resume],
+            Signal::STOP => &[],
+            _ => &stuck,
+        };
+        assert_eq!(ordinary(true).on(not_suspended), expected);
+        let mut ended = ordinary(true);
+        let _ = ended.on(Event::CommandEnded(ENDINGS[0]));
+        assert_eq!(ended.on(not_suspended), []);
+        let mut stopping = ordinary(true);
+        let _ = stopping.on(stop_request());
+        assert_eq!(stopping.on(not_suspended), []);
+    }
+    let hand_over = [Action::HandOver(ttin)];
+    assert_eq!(ordinary(true).on(suspended_by(ttin, true)), hand_over);
+}
+
+#[test]
+fn a_command_that_suspends_itself_again_and_again_is_resumed_a_few_times() {
+    let mut lifecycle = ordinary(true);
+    let _ = lifecycle.on(stop_request());
+    for _ in 0..RESUMES {
+        assert_eq!(lifecycle.on(stops()[1]), [Action::Resume]);
+    }
+    assert_eq!(lifecycle.on(stops()[1]), []);
+}
+
+#[test]
+fn what_is_left_is_about_to_be_left_only_by_auto_and_not_as_pid_1() {
+    for leftovers in [Leftovers::Auto, Leftovers::Stop, Leftovers::Wait] {
+        for pid1 in [false, true] {
+            for ended in [false, true] {
+                for requested in [false, true] {
+                    let rules = rules(Grace::For(GRACE), leftovers, pid1, false);
+                    let mut lifecycle = Lifecycle::new(rules);
+                    if requested {
+                        let _ = lifecycle.on(stop_request());
+                    }
+                    if ended {
+                        let _ = lifecycle.on(Event::CommandEnded(ENDINGS[0]));
+                    }
+                    let expected = leftovers == Leftovers::Auto && !pid1 && ended && !requested;
+                    assert_eq!(lifecycle.is_about_to_leave(), expected);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_held_request_is_forwarded_when_the_delay_is_over() {
+    let rules = rules(Grace::For(GRACE), Leftovers::Auto, false, false);
+    let mut lifecycle = Lifecycle::new(Rules {
+        delay: DELAY,
+        ..rules
+    });
+    let is_forward = |action: &Action| matches!(action, Action::Forward { .. });
+    let actions = lifecycle.on(stop_request());
+    assert!(actions.contains(&Action::SayDelayed), "{actions:?}");
+    assert!(!actions.iter().any(is_forward), "{actions:?}");
+    let actions = lifecycle.on(Event::Mark(Mark::DelayOver));
+    assert!(actions.iter().any(is_forward), "{actions:?}");
+}
+
+#[test]
+fn what_has_not_ended_is_named_and_killed_again() {
+    let mut lifecycle = ordinary(false);
+    let _ = lifecycle.on(stop_request());
+    let say = Event::Mark(Mark::SayWaiting);
+    assert_eq!(lifecycle.on(say), [Action::SayWaiting]);
+    let _ = lifecycle.on(Event::CommandEnded(ENDINGS[0]));
+    assert_eq!(lifecycle.on(Event::SomeLeft), [Action::AskRest]);
+    assert_eq!(lifecycle.on(say), [Action::SayWaiting]);
+    let _ = lifecycle.on(Event::Mark(Mark::GraceOver));
+    for twice in [FIRST_KILL_AGAIN * 2, FIRST_KILL_AGAIN * 4] {
+        assert_eq!(
+            lifecycle.on(Event::Mark(Mark::KillAgain)),
+            [
+                Action::Kill(Scope::Everything),
+                Action::Arm(Mark::KillAgain, twice)
+            ]
+        );
+    }
+}
+
+#[test]
+fn a_terminal_that_was_not_handed_over_suspends_and_only_before_a_stop() {
+    let not_handed_over = Event::NotHandedOver(Signal::TTIN);
+    let mut lifecycle = ordinary(true);
+    let suspend = Action::Suspend(Signal::TTIN);
+    assert_eq!(lifecycle.on(not_handed_over), [suspend]);
+    let _ = lifecycle.on(stop_request());
     assert_eq!(lifecycle.on(not_handed_over), []);
 }
 
 #[test]
 fn what_is_known_of_a_suspension_follows_the_events() {
-    let rules = rules(Grace::For(GRACE), Leftovers::Auto, false, true);
-    let mut lifecycle = Lifecycle::new(rules);
+    let mut lifecycle = ordinary(true);
     assert!(!lifecycle.command_is_suspended());
     let _ = lifecycle.on(stops()[1]);
     assert!(lifecycle.command_is_suspended());
