@@ -231,13 +231,13 @@ impl Received {
         }
     }
 
-    /// Whether writing a line of the log made the kernel send it: no process sent
-    /// it to the command. A process can queue a signal with any pid in it, but not
-    /// with this code.
+    /// Whether writing a line of the log made the kernel send it, or we have resumed our
+    /// own group: no process sent it to the command. A process can queue a signal with
+    /// any pid in it, but not with this code.
     pub(crate) fn is_our_own(&self, own_pid: i32) -> bool {
         self.code == Self::SI_USER
             && self.pid == own_pid
-            && [Signal::PIPE, Signal::XFSZ].contains(&self.signal)
+            && [Signal::PIPE, Signal::XFSZ, Signal::CONT].contains(&self.signal)
     }
 
     /// Whether the kernel sent it of its own accord.
@@ -390,7 +390,7 @@ mod tests {
             uid: 0,
             value: 0,
         };
-        for signal in [Signal::PIPE, Signal::XFSZ] {
+        for signal in [Signal::PIPE, Signal::XFSZ, Signal::CONT] {
             assert!(received(signal, 0, 5).is_our_own(5));
             assert!(!received(signal, 0, 6).is_our_own(5), "from another");
             assert!(!received(signal, -1, 5).is_our_own(5), "queued");
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_are_those_that_our_writes_have_caused() {
+    fn our_own_are_those_that_we_have_caused() {
         let own = |signal, code, pid| {
             let received = Received {
                 signal,

@@ -572,6 +572,10 @@ impl Supervisor<'_> {
                 self.suspended =
                     self.terminal.can_suspend() && signals::stop_by(signal, whole_group);
                 if !self.suspended {
+                    if signal == Signal::TSTP {
+                        // A key stops all of a group, and nobody else resumes the others.
+                        self.resume_group(self.terminal.group_of(self.command));
+                    }
                     return self.feed(Event::NotSuspended(signal));
                 }
             }

@@ -49,8 +49,10 @@ pub(crate) struct Terminal {
     /// Whether we were in its foreground.
     in_foreground: bool,
     leads_session: bool,
-    /// Who may be a shell that hangs up its jobs.
     session_leader: Option<i32>,
+    /// Whether the kernel sends us SIGHUP in the name of a parent that ends: that is for
+    /// us alone, and nothing tells it from what a shell sends its jobs.
+    parent_death_hangs_up: bool,
     is_stdin: bool,
     /// How it was set when we started in its foreground.
     modes: Option<Termios>,
@@ -74,6 +76,7 @@ impl Terminal {
             in_foreground: false,
             leads_session: false,
             session_leader: None,
+            parent_death_hangs_up: false,
             is_stdin: false,
             modes: None,
             handed_over: None,
@@ -88,8 +91,8 @@ impl Terminal {
         terminal.is_there = true;
         terminal.own_group = own_group;
         let leader = getsid(None).ok().map(Pid::as_raw);
-        // That is for us alone, and nothing tells it from what a shell sends its jobs.
-        terminal.session_leader = leader.filter(|_| parent_death != Some(Signal::HUP));
+        terminal.session_leader = leader;
+        terminal.parent_death_hangs_up = parent_death == Some(Signal::HUP);
         terminal.leads_session = leader == Some(own_pid);
         terminal.is_stdin = tcgetpgrp(std::io::stdin()).is_ok();
         // A leader outside our PID namespace shows as 0, whichever it is: that
@@ -146,15 +149,41 @@ impl Terminal {
     }
 
     /// Whether somebody could resume us if we stopped: nobody can where we lead
-    /// the session or are PID 1. Elsewhere the kernel knows.
+    /// the session or are PID 1, or only inits are above us. Elsewhere the kernel knows.
     pub(crate) fn can_suspend(&self) -> bool {
-        self.job_control && !self.leads_session && self.own_pid != 1
+        self.job_control && !self.leads_session && self.own_pid != 1 && self.may_be_job()
+    }
+
+    /// Whether our group may be the job of a shell; also where /proc does not show who is
+    /// above us in the session. To the kernel any parent is one that may resume us.
+    fn may_be_job(&self) -> bool {
+        if !procfs::is_ours(self.own_pid) {
+            return true;
+        }
+        let above = procfs::with_ancestors(self.own_pid);
+        let is_leader = |pid: &i32| self.session_leader == Some(*pid);
+        let Some(leader) = above.iter().position(is_leader) else {
+            return true;
+        };
+        let is_elsewhere =
+            |pid| procfs::stat(pid).is_none_or(|stat| stat.group != self.own_group.as_raw());
+        above
+            .into_iter()
+            .take(leader + 1)
+            .any(|pid| is_elsewhere(pid) && may_handle(pid, &[Signal::CHLD, Signal::INT]))
     }
 
     /// Whether the command is in our process group at this moment. It may have left
     /// it, as setsid(1) and timeout(1) do.
     pub(crate) fn shares_group(&self, command: i32) -> bool {
         self.is_there && process::group_of(command) == Some(self.own_group.as_raw())
+    }
+
+    /// The process group that the command is in, and when it has exited ours.
+    pub(crate) fn group_of(&self, command: Option<i32>) -> i32 {
+        command
+            .and_then(process::group_of)
+            .unwrap_or(self.own_group.as_raw())
     }
 
     /// What is known of a signal that may be for a process group, without what only
@@ -197,7 +226,8 @@ impl Terminal {
         if may_be_shell
             && self.session_leader == Some(pid)
             // Nothing else is judged by who sent it.
-            && (received.signal != Signal::HUP || may_have_jobs(pid))
+            && (received.signal != Signal::HUP
+                || !self.parent_death_hangs_up && may_handle(pid, &[Signal::CHLD]))
         {
             Sender::SessionLeader
         } else {
@@ -300,11 +330,12 @@ impl Terminal {
     }
 }
 
-/// Whether a process handles the end of its children, as a shell with job control does.
-/// An init waits for it instead, and so do others that pass a signal on to their child
-/// alone. One that is gone counts as a shell: that ends when it has hung up its jobs.
-fn may_have_jobs(pid: i32) -> bool {
-    procfs::signal_sets(pid).is_none_or(|sets| sets.handled.contains(Signal::CHLD))
+/// Whether a process handles one of these signals. A shell with job control handles the
+/// end of its children; an init, and others that pass a signal on to their child alone,
+/// wait for it. One that is gone counts as a shell: that ends when it has hung up its jobs.
+fn may_handle(pid: i32, signals: &[Signal]) -> bool {
+    procfs::signal_sets(pid)
+        .is_none_or(|sets| signals.iter().any(|signal| sets.handled.contains(*signal)))
 }
 
 /// The controlling terminal and its foreground group, if there is one.

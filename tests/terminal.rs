@@ -762,6 +762,14 @@ fn as_leader_of_the_session_and_as_pid_1_ctrl_z_wedges_nothing() {
             ],
         ));
     }
+    // To the kernel tini is one that may resume us.
+    if Command::new("tini").arg("--version").output().is_ok() {
+        ways.push(("tini", vec!["-s", "--", SUPERVISE, "--", "cat"]));
+        let script = "cat; exit";
+        ways.push(("tini", vec!["-s", "--", SUPERVISE, "sh", "-c", script]));
+    } else {
+        skipped("no tini");
+    }
     for (program, arguments) in ways {
         let mut terminal = Terminal::with(program, &arguments);
         terminal.cat("one");
@@ -782,6 +790,24 @@ fn as_leader_of_the_session_and_as_pid_1_ctrl_z_wedges_nothing() {
             terminal.session.try_wait().unwrap().is_some()
         });
     }
+}
+
+#[test]
+fn what_nobody_could_resume_goes_on_as_a_whole() {
+    // The key's signal goes to the group that timeout(1) has made.
+    let script = "while echo ti\"\"ck; do sleep 0.02; done";
+    let arguments = ["--", "timeout", "1000", "sh", "-c", script];
+    let mut terminal = Terminal::with(SUPERVISE, &arguments);
+    terminal.sees("tick");
+    terminal.keys(CTRL_Z);
+    terminal.sees("^Z");
+    for _ in 0..50 {
+        terminal.sees("tick");
+    }
+    terminal.keys(CTRL_C);
+    eventually("it has ended", || {
+        terminal.session.try_wait().unwrap().is_some()
+    });
 }
 
 #[test]
