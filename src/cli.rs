@@ -107,8 +107,8 @@ fn stopping_options() -> [Arg; 4] {
              ends the wait [default: 0] [env: SUPERVISE_STOP_DELAY]",
         ),
         option("stop-on", "SIGNAL").help(
-            "Take SIGNAL as a stop request too, besides TERM and INT; none clears the\n\
-             list. Repeatable [env: SUPERVISE_STOP_ON]",
+            "Take SIGNAL as a stop request, in addition to TERM and INT; none clears the\n\
+             list, these two included. Repeatable [env: SUPERVISE_STOP_ON]",
         ),
         option("leftovers", "POLICY").help(
             "What to do with other processes when COMMAND has ended: stop them, wait\n\
@@ -175,8 +175,8 @@ fn report_options() -> [Arg; 3] {
         ),
         option("rehearse", "AFTER").help(
             "Test the shutdown: request a stop after AFTER (a DURATION, or ready for\n\
-             READY=1) and exit with 0 if it was graceful, with 1 otherwise. To be killed\n\
-             by the stop signal is not, except with --remap-exit\n\
+             READY=1) and exit with 0 if it was graceful, with 1 otherwise. A command that\n\
+             the stop signal kills fails, unless --remap-exit names that status\n\
              [env: SUPERVISE_REHEARSE]",
         ),
     ]
