@@ -3,28 +3,30 @@
 use std::time::Duration;
 
 use crate::report::{Account, Outcome, Sender, Stop};
+use crate::settings::Rehearse;
 use crate::signal::Signal;
 use crate::status::Ending;
 
 /// The lines of the verdict, and whether the rehearsal passed. No line but that of a
 /// rehearsal that passed has the word for it, so that a search finds nothing else.
-pub(crate) fn verdict(account: &Account) -> (Vec<String>, bool) {
+pub(crate) fn verdict(account: &Account, rehearse: &Rehearse) -> (Vec<String>, bool) {
     if let Some((ending, after)) = account.ended
         && account.ended_after_stop().is_none()
     {
-        let after = in_seconds(after);
-        let why = format!(
-            "command {ending} after {after}, before the stop request; use a shorter time, or \
-             --rehearse ready"
+        return (
+            vec![failed(&too_early(account, rehearse, ending, after))],
+            false,
         );
-        return (vec![failed(&why)], false);
     }
     let Some(stop) = &account.stop else {
         return (vec![failed("the command did not start")], false);
     };
     if stop.sender != Sender::Rehearsal {
         let (signal, sender) = (stop.signal, &stop.sender);
-        let line = format!("rehearsal inconclusive: received {signal} from {sender} first");
+        let line = format!(
+            "rehearsal inconclusive: received {signal} from {sender} first; run it again \
+             and let it end by itself"
+        );
         return (vec![line], false);
     }
     let mut lines = steps(account, stop);
@@ -44,11 +46,26 @@ fn failed(why: &str) -> String {
     format!("rehearsal failed: {why}")
 }
 
+/// The command did not wait for the stop request.
+fn too_early(account: &Account, rehearse: &Rehearse, ending: Ending, after: Duration) -> String {
+    let after = in_seconds(after);
+    if !account.is_accepted(ending) {
+        return format!(
+            "command {ending} after {after}: it failed before the stop request; see its own output"
+        );
+    }
+    let advice = match rehearse.after {
+        Some(_) => "before the stop request; use a shorter time, or --rehearse ready",
+        None => "before it notified READY=1; give --rehearse a time if it never does",
+    };
+    format!("command {ending} after {after}, {advice}")
+}
+
 /// What happened, in order.
 fn steps(account: &Account, stop: &Stop) -> Vec<String> {
     let mut lines = vec![format!(
-        "rehearsal: sent {} after {}, {}",
-        first_signal(account, stop),
+        "rehearsal: requested a stop ({}) after {}, {}",
+        stop.signal,
         in_seconds(stop.after),
         account.grace
     )];
@@ -79,6 +96,9 @@ fn steps(account: &Account, stop: &Stop) -> Vec<String> {
 /// Why the rehearsal failed, and what to change; `None` if it passed.
 fn reason(account: &Account, stop: &Stop) -> Option<String> {
     let signal = first_signal(account, stop);
+    if let Some(why) = unsignaled(account, stop) {
+        return Some(why);
+    }
     Some(match (account.outcome(), account.ended) {
         (Outcome::Graceful, _) => return None,
         (Outcome::Unhandled, Some((ending, _))) => unhandled(account, ending),
@@ -101,6 +121,24 @@ fn reason(account: &Account, stop: &Stop) -> Option<String> {
         (_, Some((ending, _))) => format!("command {ending}"),
         (_, None) => "the command did not exit".to_owned(),
     })
+}
+
+/// The command exited of its own accord while the stop request was held back: how it
+/// stops is unknown.
+fn unsignaled(account: &Account, stop: &Stop) -> Option<String> {
+    let (ending, _) = account.ended?;
+    if account.delay.is_zero() || account.killing || !account.stop_signals.is_empty() {
+        return None;
+    }
+    let advice = if account.is_accepted(ending) {
+        "use a shorter --stop-delay"
+    } else {
+        "it failed by itself; see its own output"
+    };
+    Some(format!(
+        "command {ending} during the stop delay, before {} was forwarded; {advice}",
+        stop.signal
+    ))
 }
 
 /// The stop signal ended the command, for one of two reasons that look the same from

@@ -292,7 +292,7 @@ impl Account {
                 None => Outcome::Failed,
             };
         };
-        let accepted = ending.code() == 0 || self.accepted.contains(&ending.code());
+        let accepted = self.is_accepted(ending);
         let by_kill = matches!(ending, Ending::Killed(Signal::KILL, _));
         match self.stop {
             _ if self.killing || by_kill => Outcome::Killed,
@@ -301,6 +301,11 @@ impl Account {
             Some(_) if self.fatal_stop_signal().is_some() => Outcome::Unhandled,
             _ => Outcome::Failed,
         }
+    }
+
+    /// Whether the status is 0 or counts as 0.
+    pub(crate) fn is_accepted(&self, ending: Ending) -> bool {
+        ending.code() == 0 || self.accepted.contains(&ending.code())
     }
 
     /// The stop signal that killed the command, or that its exit status stands for:

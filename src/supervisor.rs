@@ -75,8 +75,10 @@ fn conclude(
         info!("stopped after {all} ({command}): {}", account.outcome());
     }
     let mut last_act = last_act;
-    if settings.rehearse.is_some() && account.error.is_none() {
-        let (lines, passed) = rehearsal::verdict(&account);
+    if let Some(rehearse) = &settings.rehearse
+        && account.error.is_none()
+    {
+        let (lines, passed) = rehearsal::verdict(&account, rehearse);
         for line in lines {
             logging::say(&line);
         }

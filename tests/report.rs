@@ -543,21 +543,85 @@ fn a_rehearsal_judges() {
             let (found, errors) = rehearse(home, &options, &["sh", "-c", script]);
             assert_eq!(found, Some(code), "{home:?} {script}: {errors}");
             assert!(
-                errors.contains("rehearsal: sent SIGTERM after "),
+                errors.contains("rehearsal: requested a stop (SIGTERM) after "),
                 "{errors}"
             );
             assert!(errors.contains(expected), "{home:?} {script}: {errors}");
             // One search tells a rehearsal that passed.
             assert_eq!(errors.contains("graceful"), code == 0, "{errors}");
         }
-        let (code, errors) = rehearse(home, "--rehearse 100s", &["true"]);
-        assert_eq!(code, Some(1));
-        assert!(
-            errors.contains("rehearsal failed: command exited with status 0 after "),
-            "{errors}"
-        );
+        // Nothing is sent with a grace period of 0.
+        let (code, errors) = rehearse(home, "--rehearse 0 -t 0", &["sleep", "1023"]);
+        assert_eq!(code, Some(1), "{errors}");
+        let requested = "rehearsal: requested a stop (SIGTERM) after ";
+        assert!(errors.contains(requested), "{errors}");
+        assert!(!errors.contains("sent SIGTERM"), "{errors}");
         let (code, _) = rehearse(home, "--rehearse 1", &["/nonexistent"]);
         assert_eq!(code, Some(127), "nothing was rehearsed");
+    }
+}
+
+#[test]
+fn a_rehearsal_advises_where_the_command_exits_before_the_stop_request() {
+    for home in homes() {
+        for (options, script, expected) in [
+            (
+                "100s",
+                "exit 0",
+                ", before the stop request; use a shorter time, or --rehearse ready\n",
+            ),
+            (
+                "ready",
+                "exit 0",
+                ", before it notified READY=1; give --rehearse a time if it never does\n",
+            ),
+            (
+                "ready",
+                "exit 3",
+                ": it failed before the stop request; see its own output\n",
+            ),
+            (
+                "100s",
+                "kill -INT $$",
+                ": it failed before the stop request; see its own output\n",
+            ),
+            (
+                "100s -e 3",
+                "exit 3",
+                ", before the stop request; use a shorter time, or --rehearse ready\n",
+            ),
+        ] {
+            let options = format!("--rehearse {options}");
+            let (code, errors) = rehearse(home, &options, &["sh", "-c", script]);
+            assert_eq!(code, Some(1), "{home:?} {script}: {errors}");
+            let failed = errors.contains("rehearsal failed: command ");
+            assert!(failed && errors.contains(expected), "{home:?}: {errors}");
+        }
+    }
+}
+
+#[test]
+fn a_rehearsal_of_a_command_that_exits_during_the_stop_delay_proves_nothing() {
+    let ready = format!("{} notify READY=1", fixture());
+    for home in homes() {
+        for (status, advice) in [
+            (0, "use a shorter --stop-delay\n"),
+            (3, "it failed by itself; see its own output\n"),
+        ] {
+            let script = format!("trap 'exit {status}' USR1; {ready}; {LOOP}");
+            let mut run = start(home)
+                .options("-v --rehearse ready --stop-delay 1h -t 2h")
+                .run(&["sh", "-c", &script]);
+            run.wait_for_error("(--stop-delay)");
+            run.signal(libc::SIGUSR1);
+            assert_eq!(run.wait(), Ended::code(1), "{home:?}: {}", run.errors());
+            let expected = format!(
+                "rehearsal failed: command exited with status {status} during the stop delay, \
+                 before SIGTERM was forwarded; {advice}"
+            );
+            assert!(run.errors().contains(&expected), "{}", run.errors());
+            assert!(!run.errors().contains("passed"), "{}", run.errors());
+        }
     }
 }
 
@@ -585,7 +649,7 @@ fn a_rehearsal_is_of_a_command_that_runs() {
         let (code, errors) = rehearse(home, options, &["sh", "-c", &script]);
         assert_eq!(code, Some(1), "{home:?}: {errors}");
         assert!(
-            errors.contains("before the stop request"),
+            errors.contains("before it notified READY=1"),
             "{home:?}: {errors}"
         );
     }
@@ -750,10 +814,10 @@ fn whoever_is_quicker_than_the_rehearsal_is_the_one_who_asked() {
         }
     }
     assert_eq!(run.wait(), Ended::code(1));
-    assert!(
-        run.errors()
-            .contains("rehearsal inconclusive: received SIGTERM from pid ")
-    );
+    let errors = run.errors();
+    assert!(errors.contains("rehearsal inconclusive: received SIGTERM from pid "));
+    let advice = " first; run it again and let it end by itself\n";
+    assert!(errors.contains(advice), "{errors}");
     assert_has(
         &reported.read(),
         &[
