@@ -91,6 +91,41 @@ fn a_full_pipe_that_cannot_be_opened_anew_holds_nothing_up() {
     }
 }
 
+#[test]
+fn a_full_terminal_that_cannot_be_opened_anew_holds_nothing_up() {
+    if !is_root() {
+        skipped("becoming another user needs root");
+        return;
+    }
+    let user = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    ];
+    for controlling in [&["setsid", "--ctty"][..], &[]] {
+        let terminal = nix::pty::openpty(None, None).unwrap();
+        let name = nix::unistd::ttyname(&terminal.slave).unwrap();
+        let name = name.display();
+        let on_it = format!("exec \"$@\" <{name} 2>{name}");
+        let mut run = start(Home::Plain)
+            .through(&["sh", "-c", &on_it, "sh"])
+            .through(controlling)
+            .through(&["sh", "-c", "exec \"$@\" </dev/null", "sh"])
+            .through(&user)
+            .options("-vvv")
+            .fixture(&["print-signals", "64"]);
+        run.ready();
+        let supervise = run.pid;
+        // Far more than a terminal takes that nobody reads.
+        for _ in 0..1000 {
+            send(supervise, libc::SIGUSR1);
+            assert!(run.line().starts_with("10 "), "{controlling:?}");
+        }
+        assert_not_held_up(&mut run, supervise, "terminal");
+    }
+}
+
 /// Starts the fixture under `supervise` with this stderr.
 fn with_stderr(stderr: impl Into<Stdio>) -> (std::process::Child, impl FnMut() -> String) {
     let mut child = Command::new(SUPERVISE)

@@ -11,6 +11,7 @@ use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::termios::tcgetsid;
 use nix::unistd::isatty;
 
 use super::checked;
@@ -33,9 +34,9 @@ pub(crate) fn write_now(bytes: &[u8]) -> nix::Result<usize> {
             Err(_) => write_to_shared(bytes),
         },
         // Other devices can do anything when they are opened again.
-        _ if isatty(stderr()).unwrap_or(false) => match open_anew() {
+        _ if isatty(stderr()).unwrap_or(false) => match open_anew().or_else(|_| open_by_name()) {
             Ok(own) => nix::unistd::write(own, bytes),
-            Err(_) => write_to_shared(bytes),
+            Err(_) => write_bytes(bytes),
         },
         _ => write_to_shared(bytes),
     }
@@ -44,20 +45,49 @@ pub(crate) fn write_now(bytes: &[u8]) -> nix::Result<usize> {
 /// What stderr is, with a description of our own that does not block. Made for each
 /// line: kept, it would take a descriptor, and lines are few.
 fn open_anew() -> nix::Result<OwnedFd> {
+    open_own("/proc/self/fd/2")
+}
+
+/// The same by the name that everyone may open, where stderr is the controlling terminal:
+/// it is most often another user's after su(1), or in a container with a user.
+fn open_by_name() -> nix::Result<OwnedFd> {
+    tcgetsid(stderr())?;
+    open_own("/dev/tty")
+}
+
+fn open_own(path: &str) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let own = open("/proc/self/fd/2", flags, Mode::empty())?;
+    let own = open(path, flags, Mode::empty())?;
     above_stdio(own).ok_or(Errno::EMFILE)
+}
+
+/// Writes to a terminal that is shared, byte by byte: poll(2) says whether there is room,
+/// and not for how much; without it a write waits.
+fn write_bytes(bytes: &[u8]) -> nix::Result<usize> {
+    let mut written = 0;
+    for byte in bytes.chunks(1) {
+        match write_if_ready(byte) {
+            Ok(length) => written += length,
+            Err(errno) if written == 0 => return Err(errno),
+            Err(_) => break,
+        }
+    }
+    Ok(written)
 }
 
 /// Writes to the description that is shared: it cannot be opened anew (the pipe of
 /// another user, no /proc, no descriptor left).
 fn write_to_shared(bytes: &[u8]) -> nix::Result<usize> {
     match write_no_wait(bytes) {
-        // Terminals and other devices; old kernels; system call filters.
+        // Devices; old kernels; system call filters.
         Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EPERM | Errno::EINVAL) => {}
         result => return result,
     }
-    // The best that is left: another writer may fill it in between.
+    write_if_ready(bytes)
+}
+
+/// The best that is left: another writer may fill it in between.
+fn write_if_ready(bytes: &[u8]) -> nix::Result<usize> {
     let mut fds = [PollFd::new(stderr(), PollFlags::POLLOUT)];
     if poll(&mut fds, PollTimeout::ZERO)? == 0 {
         return Err(Errno::EAGAIN);
