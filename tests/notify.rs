@@ -11,7 +11,7 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, IoSliceMut, Write};
+use std::io::{BufRead, BufReader, IoSlice, IoSliceMut, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
@@ -23,7 +23,8 @@ use nix::cmsg_space;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, setsockopt, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, sendmsg, setsockopt,
+    sockopt,
 };
 
 /// A service manager, as far as a socket makes one.
@@ -487,6 +488,77 @@ fn no_descriptor_in_the_queue_holds_up_the_end() {
     assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
     // Whoever reads stderr does not wait for the one that still closes.
     run.wait_for_end_of_errors();
+}
+
+/// Sends a message with this descriptor, as somebody who is no descendant.
+fn pass(address: &str, descriptor: &OwnedFd) {
+    let socket = UnixDatagram::unbound().unwrap();
+    socket.connect(address).unwrap();
+    let passed = [descriptor.as_raw_fd()];
+    let with = [ControlMessage::ScmRights(&passed)];
+    let text = [IoSlice::new(b"STATUS=x")];
+    sendmsg::<()>(socket.as_raw_fd(), &text, &with, MsgFlags::empty(), None).unwrap();
+}
+
+#[test]
+fn what_a_killed_child_has_not_closed_another_closes() {
+    let manager = Manager::new();
+    let mut run = manager
+        .start(Home::Plain)
+        .options("-q")
+        .shell("echo ready $$; exec sleep 1044");
+    let address = notify_socket(&mut run).unwrap();
+    let command = run.command();
+    let (reader, writer) = std::io::pipe().unwrap();
+    send(run.pid, libc::SIGSTOP);
+    let _slow = Slow::new(&address, &[], "queued");
+    let writer = OwnedFd::from(writer);
+    pass(&address, &writer);
+    drop(writer);
+    send(run.pid, libc::SIGCONT);
+    let mut children = Vec::new();
+    eventually("a child closes both", || {
+        children = children_of(run.pid);
+        children.len() == 2
+    });
+    let closer = children.into_iter().find(|child| *child != command);
+    send(closer.unwrap(), libc::SIGKILL);
+    let timeout = PollTimeout::try_from(PATIENCE).unwrap();
+    let mut waiting = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut waiting, timeout).unwrap(), 1, "it is still open");
+    run.signal(libc::SIGTERM);
+    assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
+}
+
+#[test]
+fn what_the_command_passes_is_closed_whatever_strangers_pass() {
+    let manager = Manager::new();
+    let go = manager.folder.file("go");
+    let mut run = manager.start(Home::Plain).options("-q").shell(&format!(
+        "echo ready $$; until [ -e {go} ]; do sleep 0.01; done
+         {} notify-and-wait STATUS=waited",
+        fixture()
+    ));
+    let address = notify_socket(&mut run).unwrap();
+    let count = || {
+        std::fs::read_dir(format!("/proc/{}/fd", run.pid))
+            .unwrap()
+            .count()
+    };
+    let before = count();
+    let mut slow = Vec::new();
+    for number in 1..=9 {
+        send(run.pid, libc::SIGSTOP);
+        slow.push(Slow::new(&address, &[], "queued"));
+        send(run.pid, libc::SIGCONT);
+        // A child that is closing it has taken it out of the table.
+        eventually("it is passed", || {
+            count() + children_of(run.pid).len() > before + number
+        });
+    }
+    std::fs::write(&go, "").unwrap();
+    manager.expect("STATUS=waited");
+    assert_eq!(run.wait(), Ended::code(0));
 }
 
 /// What one of our user sends that has ended when it is looked up, after `enter`.

@@ -8,10 +8,12 @@
 //! Such a child is no child to anyone else: [`super::wait`] reaps it without a word
 //! and does not count it, and its end comes as a SIGCHLD ([`super::signals`]).
 
-use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::collections::BTreeSet;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::checked;
 
@@ -23,6 +25,10 @@ pub(super) const ENDED: i32 = 64;
 /// How many such children there are at most.
 const CHILDREN: usize = 8;
 
+/// So many of them may close what strangers have passed: they may all block, and what our
+/// descendants have passed is not to wait for that.
+const FOR_STRANGERS: usize = CHILDREN / 2;
+
 /// As many descriptors as one message can carry (`SCM_MAX_FD`).
 const ONE_MESSAGE: usize = 253;
 
@@ -30,8 +36,8 @@ const ONE_MESSAGE: usize = 253;
 #[derive(Debug, Default)]
 pub(crate) struct Passed {
     descriptors: Vec<OwnedFd>,
-    /// Whether a descendant of ours has passed them. These are closed first, so that
-    /// none of them waits for a stranger's.
+    /// Whether a descendant of ours has passed them. These do not wait for a stranger's:
+    /// they are closed first, and half of the children are for them alone.
     pub(crate) trusted: bool,
 }
 
@@ -55,23 +61,30 @@ impl Drop for Passed {
     fn drop(&mut self) {
         let trusted = self.trusted;
         let descriptors = self.descriptors.drain(..);
-        state()
-            .waiting
-            .extend(descriptors.map(|descriptor| (!trusted, descriptor)));
+        state().waiting(trusted).extend(descriptors);
     }
 }
 
 /// Who closes what.
 struct State {
-    /// The children, and how many descriptors each has to close.
-    children: Vec<(i32, usize)>,
-    /// What no child closes yet; `true` where it came from a stranger.
-    waiting: Vec<(bool, OwnedFd)>,
+    children: Vec<Child>,
+    /// What our descendants have passed and no child closes yet.
+    trusted: Vec<OwnedFd>,
+    /// What strangers have passed and no child closes yet.
+    strange: Vec<OwnedFd>,
+}
+
+/// A child that closes.
+struct Child {
+    pid: i32,
+    /// What it has to close, and whether a descendant of ours has passed that.
+    numbers: Vec<(RawFd, bool)>,
 }
 
 static STATE: Mutex<State> = Mutex::new(State {
     children: Vec::new(),
-    waiting: Vec::new(),
+    trusted: Vec::new(),
+    strange: Vec::new(),
 });
 
 fn state() -> MutexGuard<'static, State> {
@@ -80,16 +93,13 @@ fn state() -> MutexGuard<'static, State> {
 
 /// Has what waits closed. Where no child can be had it waits for the next call.
 pub(crate) fn start() {
-    let mut state = state();
-    if state.children.len() < CHILDREN {
-        state.close(None);
-    }
+    state().close(false, None);
 }
 
 /// The same where no call comes after it, and `last` is closed behind all others: the
 /// descriptor table stays with the child when we exit, and so does the waiting.
 pub(crate) fn finish(last: Option<BorrowedFd<'_>>) {
-    state().close(last);
+    state().close(true, last);
 }
 
 /// Whether there may be no room for the descriptors of one more message. Those that
@@ -97,16 +107,16 @@ pub(crate) fn finish(last: Option<BorrowedFd<'_>>) {
 /// us. `limit` is that on open descriptors.
 pub(crate) fn is_full(limit: usize) -> bool {
     let state = state();
-    let closing: usize = state.children.iter().map(|(_, count)| count).sum();
+    let closing: usize = state.children.iter().map(|c| c.numbers.len()).sum();
     // Half of them, and one message more, are enough for everything else.
-    let open = closing + state.waiting.len();
+    let open = closing + state.trusted.len() + state.strange.len();
     open > 0 && open + ONE_MESSAGE > limit / 2
 }
 
 /// Whether some wait and no child will call for them: none could be had.
 pub(crate) fn is_stuck() -> bool {
     let state = state();
-    state.children.is_empty() && !state.waiting.is_empty()
+    state.children.is_empty() && !(state.trusted.is_empty() && state.strange.is_empty())
 }
 
 /// To be called before we end. A child that still closes has stderr open too, and
@@ -122,7 +132,7 @@ pub(crate) fn leave() {
 
 /// Whether this is such a child.
 pub(crate) fn is_closer(pid: i32) -> bool {
-    state().children.iter().any(|(child, _)| *child == pid)
+    state().children.iter().any(|child| child.pid == pid)
 }
 
 /// Whether there is such a child.
@@ -130,39 +140,93 @@ pub(super) fn is_busy() -> bool {
     !state().children.is_empty()
 }
 
-/// Notes that this process is reaped; `true` if it was such a child.
-pub(super) fn reaped(pid: i32) -> bool {
+/// Notes that this process is reaped; `true` if it was such a child. What one that has
+/// not come to its `end` has left open another closes.
+pub(super) fn reaped(pid: i32, end: bool) -> bool {
     let mut state = state();
-    let before = state.children.len();
-    state.children.retain(|(child, _)| *child != pid);
-    let was_one = state.children.len() < before;
-    if was_one {
-        state.close(None);
+    let Some(index) = state.children.iter().position(|child| child.pid == pid) else {
+        return false;
+    };
+    let child = state.children.remove(index);
+    if !end {
+        state.take_back(&child);
     }
-    was_one
+    state.close(false, None);
+    true
 }
 
 impl State {
-    fn close(&mut self, last: Option<BorrowedFd<'_>>) {
-        self.waiting.sort_by_key(|(of_stranger, _)| *of_stranger);
-        let waiting = self.waiting.iter().map(|(_, fd)| fd.as_raw_fd());
-        let last = last.iter().map(AsRawFd::as_raw_fd);
-        let numbers: Vec<RawFd> = waiting.chain(last).collect();
-        if numbers.is_empty() {
+    fn waiting(&mut self, trusted: bool) -> &mut Vec<OwnedFd> {
+        if trusted {
+            &mut self.trusted
+        } else {
+            &mut self.strange
+        }
+    }
+
+    /// Has closed what waits, as far as there may be one more child for it, or `all`, and
+    /// `last` behind that.
+    fn close(&mut self, all: bool, last: Option<BorrowedFd<'_>>) {
+        let count = self.children.len();
+        let mut now = Vec::new();
+        for (trusted, children) in [(true, CHILDREN), (false, FOR_STRANGERS)] {
+            if all || count < children {
+                let waiting = self.waiting(trusted).drain(..);
+                now.extend(waiting.map(|descriptor| (descriptor, trusted)));
+            }
+        }
+        if now.is_empty() && last.is_none() {
             return;
         }
-        if let Ok(child) = close_in_a_child(&numbers) {
-            self.children.push((child, numbers.len()));
-            for (_, descriptor) in self.waiting.drain(..) {
+        for (descriptor, _) in &now {
+            // A mark by which it is known again: all that are our own have the flag.
+            let _ = fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::empty()));
+        }
+        let last = last.iter().map(|fd| (fd.as_raw_fd(), false));
+        let numbers = now.iter().map(|(fd, of)| (fd.as_raw_fd(), *of));
+        let numbers: Vec<_> = numbers.chain(last).collect();
+        if let Ok(pid) = close_in_a_child(&numbers) {
+            self.children.push(Child { pid, numbers });
+            for (descriptor, _) in now {
                 // The child's by now.
                 let _ = descriptor.into_raw_fd();
+            }
+        } else {
+            for (descriptor, trusted) in now {
+                self.waiting(trusted).push(descriptor);
+            }
+        }
+    }
+
+    /// Takes back what this child has left open. A number that it has closed may be
+    /// another descriptor by now: one without the mark, or one that waits to be closed or
+    /// that another child closes.
+    fn take_back(&mut self, child: &Child) {
+        let waiting = self.trusted.iter().chain(&self.strange);
+        let others = self.children.iter().flat_map(|other| &other.numbers);
+        let taken: BTreeSet<RawFd> = waiting
+            .map(AsRawFd::as_raw_fd)
+            .chain(others.map(|(number, _)| *number))
+            .collect();
+        for (number, trusted) in &child.numbers {
+            if !taken.contains(number) && is_marked(*number) {
+                // SAFETY: it is open, and nobody owned it but the child.
+                let descriptor = unsafe { OwnedFd::from_raw_fd(*number) };
+                self.waiting(*trusted).push(descriptor);
             }
         }
     }
 }
 
+/// Whether this descriptor is open and has the mark of one that a child is to close.
+fn is_marked(number: RawFd) -> bool {
+    // SAFETY: borrowed for this one call, which only asks for its flags.
+    let fd = unsafe { BorrowedFd::borrow_raw(number) };
+    fcntl(fd, FcntlArg::F_GETFD) == Ok(0)
+}
+
 /// Closes descriptors of ours in a child, whose pid is returned.
-fn close_in_a_child(numbers: &[RawFd]) -> nix::Result<i32> {
+fn close_in_a_child(numbers: &[(RawFd, bool)]) -> nix::Result<i32> {
     let flags = libc::CLONE_FILES | ENDED;
     // SAFETY: without CLONE_VM and with no stack named the child goes on with a copy
     // of our memory, as after fork(2). The C library is not told: this process has one
@@ -173,7 +237,7 @@ fn close_in_a_child(numbers: &[RawFd]) -> nix::Result<i32> {
         return i32::try_from(child).map_err(|_| Errno::ECHILD);
     }
     let at_once = [0_i32; 2];
-    for number in numbers {
+    for (number, _) in numbers {
         // SAFETY: the option is a `linger`, two ints, and lives on: off. The number is
         // one that the parent owns and leaves to us; on what is no socket the first call
         // fails, and that is all right.

@@ -181,7 +181,8 @@ pub(crate) fn watch() -> nix::Result<OwnedFd> {
 fn received(info: &RawInfo) -> Option<Received> {
     let mut signal = Signal::from_number(info.signo)?;
     // With these codes only the kernel sends one, and only when such a child ends.
-    if info.signo == closing::ENDED && [libc::CLD_EXITED, libc::CLD_KILLED].contains(&info.code) {
+    let ended = [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED];
+    if info.signo == closing::ENDED && ended.contains(&info.code) {
         signal = Signal::CHLD;
     }
     Some(Received {
@@ -444,6 +445,29 @@ mod tests {
             unsafe { libc::waitpid(child, &raw mut status, 0) };
             assert!(libc::WIFEXITED(status), "{status:#x}");
             assert_eq!(libc::WEXITSTATUS(status), 1, "taken for not suspended");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_child_that_closes_is_that_of_a_child_however_it_ended() {
+        let signal = |code| {
+            let info = RawInfo {
+                signo: closing::ENDED,
+                errno: 0,
+                code,
+                pad: 0,
+                pid: 9,
+                uid: 0,
+                value: 0,
+                rest: [0; 12],
+            };
+            received(&info).map(|received| received.signal)
+        };
+        for code in [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED] {
+            assert_eq!(signal(code), Some(Signal::CHLD), "{code}");
+        }
+        for code in [libc::SI_USER, libc::SI_QUEUE] {
+            assert_eq!(signal(code), Signal::from_number(closing::ENDED), "{code}");
         }
     }
 }

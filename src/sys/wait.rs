@@ -52,7 +52,8 @@ fn wait(pid: i32) -> Waited {
                 // A pid is an int; the conversion cannot fail.
                 let pid = i32::try_from(pid).unwrap_or_default();
                 match decode(pid, status) {
-                    Some(Waited::Ended(pid, _)) if closing::reaped(pid) => {}
+                    Some(Waited::Ended(pid, ending))
+                        if closing::reaped(pid, ending == Ending::Exited(0)) => {}
                     Some(waited) => return waited,
                     None => {}
                 }
