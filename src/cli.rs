@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::lifecycle::{Grace, Leftovers};
 use crate::report;
-use crate::settings::{self, ForwardTo, LogFormat, Settings};
+use crate::settings::{self, ForwardTo, LogFormat, ReportPath, Settings};
 use crate::signal::{Signal, SignalSet};
 
 /// What the name of every environment variable starts with; the rest is the
@@ -275,7 +275,7 @@ fn unknown_variables(environment: &[(OsString, OsString)]) -> Vec<String> {
     names
         .map(|name| {
             let advice = advice(&name, VARIABLES.into_iter(), PREFIX);
-            format!("unknown variable {PREFIX}{name}; {advice}")
+            format!("unknown variable {PREFIX}{name} is ignored; {advice}")
         })
         .collect()
 }
@@ -328,14 +328,20 @@ fn with_options(
                 command: command_words(&matches),
                 environment,
             }
-            .settings()?;
+            .settings()
+            .map_err(|why| long_with_one_dash(arguments).unwrap_or(why))?;
             Ok(Invocation::Run(Box::new(settings)))
         }
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp => Ok(Invocation::Print(error.to_string())),
             ErrorKind::DisplayVersion => Ok(Invocation::Print(version(arguments))),
             ErrorKind::MissingRequiredArgument => Err(no_command(arguments)),
-            ErrorKind::UnknownArgument => Err(unknown_option(&error)),
+            ErrorKind::UnknownArgument => {
+                Err(long_with_one_dash(arguments).unwrap_or_else(|| unknown_option(&error)))
+            }
+            ErrorKind::InvalidValue => {
+                Err(no_value(arguments).unwrap_or_else(|| one_line(&error.to_string())))
+            }
             _ => Err(one_line(&error.to_string())),
         },
     }
@@ -344,18 +350,9 @@ fn with_options(
 /// Why there is no command: it may have been taken for the value of an option.
 fn no_command(arguments: &[OsString]) -> String {
     let taken = match arguments {
-        [.., option, value] => {
-            let options = command_line();
-            let takes_value = |arg: &&Arg| {
-                let long = arg.get_long().map(|long| format!("--{long}"));
-                let short = arg.get_short().map(|short| format!("-{short}"));
-                let is_it = [long, short].into_iter().flatten().any(|it| *option == *it);
-                is_it && matches!(arg.get_action(), ArgAction::Append)
-            };
-            options.get_arguments().find(takes_value).map(|_| {
-                let (option, value) = (option.to_string_lossy(), value.to_string_lossy());
-                format!(": '{value}' was taken as the value of {option}")
-            })
+        [.., option, value] if takes_value(option) => {
+            let (option, value) = (option.to_string_lossy(), value.to_string_lossy());
+            Some(format!(": '{value}' was taken as the value of {option}"))
         }
         _ => None,
     };
@@ -365,6 +362,60 @@ fn no_command(arguments: &[OsString]) -> String {
     )
 }
 
+/// The option that a word is, if its value is the next word.
+fn option_with_value(word: &OsStr) -> Option<Arg> {
+    let options = command_line();
+    let is_it = |arg: &&Arg| {
+        let long = arg.get_long().map(|long| format!("--{long}"));
+        let short = arg.get_short().map(|short| format!("-{short}"));
+        [long, short].into_iter().flatten().any(|it| *word == *it)
+    };
+    let arg = options.get_arguments().find(is_it)?;
+    matches!(arg.get_action(), ArgAction::Append).then(|| arg.clone())
+}
+
+fn takes_value(word: &OsStr) -> bool {
+    option_with_value(word).is_some()
+}
+
+/// The last word is an option whose value is missing.
+fn no_value(arguments: &[OsString]) -> Option<String> {
+    let arg = option_with_value(arguments.last()?)?;
+    Some(match arg.get_long()? {
+        "report" => NO_FILE_NAME.to_owned(),
+        long => format!("--{long}: a value is missing; see supervise --help"),
+    })
+}
+
+const NO_FILE_NAME: &str = "--report: a file name is missing";
+
+/// A long option with a single dash, where the short options that it would stand for
+/// are in error: all of them are, except those of `-help`.
+fn long_with_one_dash(arguments: &[OsString]) -> Option<String> {
+    let options = command_line();
+    let mut words = arguments.iter().skip(1);
+    while let Some(word) = words.next() {
+        let text = word.to_str()?;
+        let name = text.strip_prefix('-').filter(|name| *name != "-")?;
+        let name = name.split('=').next().unwrap_or_default();
+        let mut known = options.get_arguments().filter_map(Arg::get_long);
+        if known.any(|long| long == name) {
+            return Some(format!("unknown option '-{name}'; did you mean --{name}?"));
+        }
+        if takes_value(word) {
+            words.next();
+        }
+    }
+    None
+}
+
+/// What other programs call an option of ours.
+const OTHER_NAMES: [(&str, &str); 3] = [
+    ("stop-signal", "stop-on"),
+    ("timeout", "grace"),
+    ("kill-after", "grace"),
+];
+
 /// An option that does not exist, and what may have been meant.
 fn unknown_option(error: &clap::Error) -> String {
     let name = match error.get(ContextKind::InvalidArg) {
@@ -373,6 +424,8 @@ fn unknown_option(error: &clap::Error) -> String {
     };
     let advice = match name.strip_prefix("--") {
         Some(name) => {
+            let known = OTHER_NAMES.iter().find(|(other, _)| *other == name);
+            let name = known.map_or(name, |(_, ours)| *ours);
             let options = command_line();
             let known = options.get_arguments().filter_map(Arg::get_long);
             advice(name, known, "--")
@@ -421,6 +474,15 @@ fn one_line(message: &str) -> String {
         "{}; see supervise --help",
         line.strip_prefix("error: ").unwrap_or(&line)
     )
+}
+
+/// The file of the report and what has named it.
+fn report_to(by: String, path: &OsStr) -> Result<Option<ReportPath>, String> {
+    if path == "-" {
+        return Err(format!("{by}: '-' is not a file; use /dev/stdout"));
+    }
+    let path = PathBuf::from(path);
+    Ok(Some(ReportPath { by, path }))
 }
 
 /// Where an option's values come from.
@@ -503,7 +565,8 @@ impl Reader<'_> {
         let notify_relay = !self.switch("no-notify-relay")?;
         let rehearse = match self.one("rehearse")? {
             Some(given) => {
-                Some(given.read(|text| settings::parse_rehearse(text, stop_on, &rewrite))?)
+                let typed = self.values("rehearse").is_some();
+                Some(given.read(|text| settings::parse_rehearse(text, typed, stop_on, &rewrite))?)
             }
             None => None,
         };
@@ -549,25 +612,33 @@ impl Reader<'_> {
     }
 
     /// A path may be any bytes.
-    fn report(&self) -> Result<Option<PathBuf>, String> {
+    fn report(&self) -> Result<Option<ReportPath>, String> {
         if let Some(path) = self.values("report").and_then(Iterator::last) {
-            if path.as_bytes().starts_with(b"-") {
+            if *path == *"--" {
+                return Err(NO_FILE_NAME.to_owned());
+            }
+            if path.len() > 1 && path.as_bytes().starts_with(b"-") {
                 let path = path.to_string_lossy();
                 return Err(format!(
                     "--report: a file name is missing before '{path}'; for a file of that name \
                      use ./{path}"
                 ));
             }
-            return Ok(Some(PathBuf::from(path)));
+            return report_to("--report".to_owned(), path);
         }
-        let set = self.set("report").filter(|path| !path.is_empty());
-        Ok(set.map(PathBuf::from))
+        match self.set("report").filter(|path| !path.is_empty()) {
+            Some(path) => report_to(variable_name("report"), path),
+            None => Ok(None),
+        }
     }
 
     fn forward_to(&self) -> Result<ForwardTo, String> {
         let alone = self.typed("single-child");
         if alone && self.typed("process-group") {
-            return Err("--single-child and --process-group cannot be used together".to_owned());
+            return Err(
+                "--single-child and --process-group cannot be used together; give one of them"
+                    .to_owned(),
+            );
         }
         let group = !alone && self.switch("process-group")?;
         Ok(if group {
@@ -583,7 +654,9 @@ impl Reader<'_> {
             .map_or(0, |matches| matches.get_count("verbose"));
         if self.typed("quiet") {
             if verbose > 0 {
-                return Err("--quiet and --verbose cannot be used together".to_owned());
+                return Err(
+                    "--quiet and --verbose cannot be used together; give one of them".to_owned(),
+                );
             }
             return Ok("error".to_owned());
         }
@@ -918,10 +991,10 @@ mod tests {
             ("SUPERVISE_STOPDELAY", "SUPERVISE_STOP_DELAY?"),
             ("SUPERVISE_REPORTS", "SUPERVISE_REPORT?"),
         ] {
-            let expected = format!("unknown variable {name}; did you mean {nearest}");
+            let expected = format!("unknown variable {name} is ignored; did you mean {nearest}");
             assert_eq!(warnings(name), [expected]);
         }
-        let expected = "unknown variable SUPERVISE_QQQQ; see supervise --help";
+        let expected = "unknown variable SUPERVISE_QQQQ is ignored; see supervise --help";
         assert_eq!(warnings("SUPERVISE_QQQQ"), [expected]);
         for name in [
             "SUPERVISE_GRACE",
@@ -971,6 +1044,10 @@ mod tests {
             ("-t 1 -t 2 cmd", "--grace is given 2 times"),
             ("--stop-delay 30 cmd", "--stop-delay: '30' must be shorter"),
             (
+                "--stop-delay 40 cmd",
+                "of which it is a part; raise --grace or shorten the delay",
+            ),
+            (
                 "-t 0 --stop-delay 1 cmd",
                 "--stop-delay: '1' must be shorter",
             ),
@@ -979,23 +1056,57 @@ mod tests {
                 "--stop-delay: 'x' is not a duration",
             ),
             ("--stop-on NOPE cmd", "--stop-on: 'NOPE'"),
-            ("--stop-on KILL cmd", "--stop-on: SIGKILL"),
+            (
+                "--stop-on KILL cmd",
+                "--stop-on: SIGKILL cannot be caught; name another signal",
+            ),
+            (
+                "-r CHLD:TERM cmd",
+                "SIGCHLD is reserved for reaping children; name another signal",
+            ),
             ("--stop-on HUP -r HUP:0 cmd", "SIGHUP"),
             ("-r TERM cmd", "--rewrite: 'TERM'"),
             ("-r TERM:INT -r TERM:QUIT cmd", "SIGTERM"),
             ("--leftovers keep cmd", "--leftovers: 'keep'"),
-            ("-g -c cmd", "cannot be used together"),
-            ("-q -v cmd", "cannot be used together"),
+            ("-g -c cmd", "cannot be used together; give one of them"),
+            ("-q -v cmd", "cannot be used together; give one of them"),
             ("-e 256 cmd", "--remap-exit: '256'"),
             ("--report-limit 1023 cmd", "--report-limit: '1023'"),
             ("-p NOPE cmd", "--parent-death-signal: 'NOPE'"),
             ("--nonsense cmd", "--nonsense"),
             ("-Z cmd", "-Z"),
-            ("-t", "--grace"),
+            ("-t", "--grace: a value is missing"),
             ("--graze 5 cmd", "'--graze'; did you mean --grace?"),
             ("--graze=5 cmd", "'--graze'; did you mean --grace?"),
             ("--stop_on=5 cmd", "'--stop_on'; did you mean --stop-on?"),
             ("--xyz cmd", "'--xyz'; see supervise --help"),
+            (
+                "--stop-signal INT cmd",
+                "unknown option '--stop-signal'; did you mean --stop-on?",
+            ),
+            (
+                "--timeout=5 cmd",
+                "unknown option '--timeout'; did you mean --grace?",
+            ),
+            (
+                "--kill-after 5 cmd",
+                "unknown option '--kill-after'; did you mean --grace?",
+            ),
+            (
+                "-grace 5 cmd",
+                "unknown option '-grace'; did you mean --grace?",
+            ),
+            (
+                "-t 5 -stop-on=INT cmd",
+                "unknown option '-stop-on'; did you mean --stop-on?",
+            ),
+            (
+                "-quiet cmd",
+                "unknown option '-quiet'; did you mean --quiet?",
+            ),
+            ("-t x cmd -grace", "--grace: 'x'"),
+            ("-t x -- -grace", "--grace: 'x'"),
+            ("-g -t -grace cmd", "--grace: '-grace'"),
             ("-Z cmd", "'-Z'; see supervise --help"),
             (
                 "--rehearse ./server",
@@ -1008,9 +1119,15 @@ mod tests {
                 "--rehearse ./server x",
                 "--rehearse: './server' was taken for the duration",
             ),
+            ("--report -- cmd", "--report: a file name is missing"),
+            ("--report", "--report: a file name is missing"),
             (
-                "--report -- cmd",
-                "--report: a file name is missing before '--'",
+                "--report - cmd",
+                "--report: '-' is not a file; use /dev/stdout",
+            ),
+            (
+                "--rehearse infinity cmd",
+                "--rehearse: 'infinity' never requests a stop; use for example 5s or ready",
             ),
             ("--report -v cmd", "use ./-v"),
             ("-e -- cmd", "--remap-exit: a value is missing before '--'"),
@@ -1028,6 +1145,33 @@ mod tests {
             let why = refused("cmd", &[(variable, value)]);
             assert!(why.starts_with(variable), "{variable}: {why}");
         }
+        for (words, environment, expected) in [
+            (
+                "cmd",
+                &[("SUPERVISE_REHEARSE", "./x")][..],
+                "SUPERVISE_REHEARSE: './x' is not a duration; use for example 5s or ready",
+            ),
+            ("--report -- cmd", &[], "--report: a file name is missing"),
+            ("--report", &[], "--report: a file name is missing"),
+            (
+                "cmd",
+                &[("SUPERVISE_REPORT", "-")],
+                "SUPERVISE_REPORT: '-' is not a file; use /dev/stdout",
+            ),
+            (
+                "cmd",
+                &[("SUPERVISE_LOG", "foo")],
+                "SUPERVISE_LOG: 'foo' is neither a level nor a module of this program; use error, \
+                 warn, info, debug or off",
+            ),
+        ] {
+            assert_eq!(refused(words, environment), expected);
+        }
+        let empty = ["supervise", "--rehearse", "", "cmd"].map(OsString::from);
+        assert_eq!(
+            read(&empty, &[]),
+            Err("--rehearse: '' is not a duration; use for example 5s or ready".to_owned())
+        );
     }
 
     proptest! {

@@ -97,7 +97,12 @@ fn print(text: &str) -> LastAct {
             Ok(length) => rest = rest.get(length..).unwrap_or_default(),
             Err(Errno::EINTR) => {}
             Err(errno) => {
-                logging::write(&format!("cannot write to stdout: {}", errno.desc()));
+                let advice = match errno {
+                    Errno::EBADF => "open it",
+                    _ => "redirect it elsewhere",
+                };
+                let why = errno.desc();
+                logging::write(&format!("cannot write to stdout: {why}; {advice}"));
                 return LastAct::Exit(status::FAILED);
             }
         }

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use log::warn;
@@ -13,6 +14,7 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::geteuid;
 
 use crate::procfs::KnownUids;
+use crate::settings::ReportPath;
 use crate::sys::descriptors::above_stdio;
 
 /// It holds the whole command line.
@@ -34,7 +36,8 @@ impl ReportFile {
     ///
     /// # Errors
     /// One line: what is wrong with the path.
-    pub(crate) fn open(path: &Path) -> Result<Self, String> {
+    pub(crate) fn open(to: &ReportPath) -> Result<Self, String> {
+        let ReportPath { by, path } = to;
         // To wait for the reader of a pipe would be to wait for ever. Not emptied before
         // it is known to be no other's.
         let flags = OFlag::O_WRONLY
@@ -51,7 +54,7 @@ impl ReportFile {
             .and_then(|file| above_stdio(file).ok_or(Refused::Errno(Errno::EMFILE)))
             .map_err(|why| {
                 let path = path.display();
-                format!("--report: cannot open '{path}' for writing: {why}")
+                format!("{by}: cannot open '{path}' for writing: {why}")
             })?;
         let _ = nix::unistd::ftruncate(&file, 0);
         let path = path.to_owned();
@@ -125,6 +128,7 @@ fn open_as_root(path: &Path, flags: OFlag) -> Result<OwnedFd, Refused> {
     let step = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let first = if path.is_absolute() { "/" } else { "." };
     let mut folder = open(first, step, Mode::empty())?;
+    refuse_folder(path)?;
     let mut to_go = names(path);
     let mut links = 0;
     while let Some(name) = to_go.pop() {
@@ -149,6 +153,9 @@ fn open_as_root(path: &Path, flags: OFlag) -> Result<OwnedFd, Refused> {
                         return Err(Refused::Errno(Errno::ELOOP));
                     }
                     let target = PathBuf::from(readlinkat(&link, "")?);
+                    if last {
+                        refuse_folder(&target)?;
+                    }
                     if target.is_absolute() {
                         folder = open("/", step, Mode::empty())?;
                     }
@@ -171,6 +178,16 @@ fn open_as_root(path: &Path, flags: OFlag) -> Result<OwnedFd, Refused> {
     } else {
         Errno::EISDIR
     }))
+}
+
+/// A path that ends like this can only be a directory, and the names on it do not
+/// show that.
+fn refuse_folder(path: &Path) -> Result<(), Refused> {
+    let path = path.as_os_str().as_bytes();
+    if path.ends_with(b"/") || path.ends_with(b"/.") {
+        return Err(Refused::Errno(Errno::EISDIR));
+    }
+    Ok(())
 }
 
 /// The names on a path, the first one last.

@@ -36,7 +36,7 @@ pub(crate) struct Settings {
     /// Whether notifications are passed on to the service manager.
     pub(crate) notify_relay: bool,
     /// Where the report of the run goes.
-    pub(crate) report: Option<PathBuf>,
+    pub(crate) report: Option<ReportPath>,
     /// No report is longer, in bytes.
     pub(crate) report_limit: usize,
     /// When to ask for a stop of our own accord, to see how that goes.
@@ -51,6 +51,15 @@ pub(crate) struct Settings {
     pub(crate) warnings: Vec<String>,
     /// A word to add when the command is not found.
     pub(crate) hint: Option<String>,
+}
+
+/// Where the report goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReportPath {
+    /// The option or variable that names it, for error messages.
+    pub(crate) by: String,
+    /// The file.
+    pub(crate) path: PathBuf,
 }
 
 /// When a rehearsal asks for a stop, and by what.
@@ -96,7 +105,8 @@ pub(crate) fn parse_stop_delay(text: &str, grace: Grace) -> Result<Duration, Str
     let delay = parse_duration(text, " or 0")?;
     match grace {
         Grace::For(grace) if delay >= grace && !delay.is_zero() => Err(format!(
-            "'{text}' must be shorter than the grace period of {}, of which it is a part",
+            "'{text}' must be shorter than the grace period of {}, of which it is a part; raise \
+             --grace or shorten the delay",
             humantime::format_duration(grace)
         )),
         _ => Ok(delay),
@@ -136,8 +146,12 @@ fn parse_duration(text: &str, or: &str) -> Result<Duration, String> {
 fn parse_received(text: &str) -> Result<Signal, String> {
     let signal = parse_signal(text)?;
     match signal {
-        Signal::KILL | Signal::STOP => Err(format!("{signal} cannot be caught")),
-        Signal::CHLD => Err(format!("{signal} is reserved for reaping children")),
+        Signal::KILL | Signal::STOP => {
+            Err(format!("{signal} cannot be caught; name another signal"))
+        }
+        Signal::CHLD => Err(format!(
+            "{signal} is reserved for reaping children; name another signal"
+        )),
         signal => Ok(signal),
     }
 }
@@ -206,19 +220,27 @@ pub(crate) fn default_stop_on() -> SignalSet {
 }
 
 /// Reads when to rehearse: `ready` or a duration; by SIGTERM if that is a stop
-/// request.
+/// request. `typed`: on the command line, where the command may have been taken for it.
 pub(crate) fn parse_rehearse(
     text: &str,
+    typed: bool,
     mut stop_on: SignalSet,
     rewrite: &[(Signal, Option<Signal>)],
 ) -> Result<Rehearse, String> {
     let after = match text {
         "ready" => None,
-        text if text.contains('/') || !text.contains(|c: char| c.is_ascii_digit()) => {
+        "infinity" => {
             return Err(format!(
-                "'{text}' was taken for the duration; use for example 5s or ready before the \
-                 command"
+                "'{text}' never requests a stop; use for example 5s or ready"
             ));
+        }
+        text if text.contains('/') || !text.contains(|c: char| c.is_ascii_digit()) => {
+            let advice = "use for example 5s or ready";
+            return Err(if typed && !text.is_empty() {
+                format!("'{text}' was taken for the duration; {advice} before the command")
+            } else {
+                format!("'{text}' is not a duration; {advice}")
+            });
         }
         text => Some(parse_duration(text, " or ready")?),
     };
@@ -285,7 +307,7 @@ pub(crate) fn parse_code(text: &str) -> Result<u8, String> {
 
 /// Refuses a log filter that lets nothing through by mistake.
 pub(crate) fn check_log_filter(text: &str) -> Result<(), String> {
-    let advice = "use for example warn, debug or off";
+    let advice = "use error, warn, info, debug or off";
     if let Err(error) = env_filter::Builder::new().try_parse(text) {
         return Err(format!("{error}; {advice}"));
     }
@@ -469,7 +491,7 @@ mod tests {
     #[test]
     fn a_rehearsal_has_a_time_and_a_signal() {
         let both = default_stop_on();
-        let read = |text, stop_on, rewrite: &[_]| parse_rehearse(text, stop_on, rewrite);
+        let read = |text, stop_on, rewrite: &[_]| parse_rehearse(text, true, stop_on, rewrite);
         let at = |after, signal| Ok(Rehearse { after, signal });
         let five = Some(Duration::from_secs(5));
         assert_eq!(read("5", both, &[]), at(five, Signal::TERM));
@@ -491,6 +513,10 @@ mod tests {
         ] {
             let why = read(text, both, &[]).unwrap_err();
             assert_eq!(why.contains("was taken for the duration"), taken, "{why}");
+        }
+        for typed in [false, true] {
+            let why = parse_rehearse("infinity", typed, both, &[]).unwrap_err();
+            assert!(why.contains("never requests a stop"), "{why}");
         }
     }
 

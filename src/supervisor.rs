@@ -37,7 +37,7 @@ const BATCHES: usize = 1024;
 
 /// Runs the command to its end and returns what is to be done last.
 pub(crate) fn run(settings: &Settings, inherited: Inherited) -> LastAct {
-    let file = match settings.report.as_deref().map(ReportFile::open).transpose() {
+    let file = match settings.report.as_ref().map(ReportFile::open).transpose() {
         Ok(file) => file,
         Err(why) => {
             error!("{why}");

@@ -335,7 +335,7 @@ fn an_unknown_variable_is_warned_of() {
         assert_eq!(run.wait(), Ended::code(0));
         run.errors()
     };
-    let warning = "supervise: unknown variable SUPERVISE_GRACE_PERIOD; did you mean \
+    let warning = "supervise: unknown variable SUPERVISE_GRACE_PERIOD is ignored; did you mean \
                    SUPERVISE_GRACE?\n";
     assert_eq!(run_with("", "SUPERVISE_GRACE_PERIOD"), warning);
     assert_eq!(run_with("-q", "SUPERVISE_GRACE_PERIOD"), "");

@@ -334,6 +334,22 @@ fn a_file_that_cannot_be_written_is_refused_before_the_start() {
         assert!(errors.starts_with(&format!("supervise: --report: cannot open '{path}'")));
         assert!(!std::path::Path::new(&started).exists());
     }
+    // Neither is a file, though the names on it are those of one.
+    for path in ["nodir/", "nodir/.", "link"] {
+        let path = folder.file(path);
+        let _ = symlink("nodir/", folder.file("link"));
+        let output = supervise(&["--report", &path, "--", "touch", &started]);
+        assert_eq!(output.status.code(), Some(125), "{path}");
+        assert!(!std::path::Path::new(&folder.file("nodir")).exists());
+    }
+    let by_variable = Command::new(SUPERVISE)
+        .env("SUPERVISE_REPORT", "/nonexistent/report")
+        .args(["--", "true"])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&by_variable.stderr);
+    let expected = "supervise: SUPERVISE_REPORT: cannot open '/nonexistent/report'";
+    assert!(errors.starts_with(expected), "{errors}");
     // One that has no room is no reason to fail.
     let output = supervise(&["--report", "/dev/full", "--", "true"]);
     assert_eq!(output.status.code(), Some(0));
