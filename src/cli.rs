@@ -1073,6 +1073,15 @@ mod tests {
             ("-e 256 cmd", "--remap-exit: '256'"),
             ("--report-limit 1023 cmd", "--report-limit: '1023'"),
             ("-p NOPE cmd", "--parent-death-signal: 'NOPE'"),
+        ] {
+            let why = refused(words, &[]);
+            assert!(why.contains(expected), "{words}: {why}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_option_or_has_no_value_gets_advice() {
+        for (words, expected) in [
             ("--nonsense cmd", "--nonsense"),
             ("-Z cmd", "-Z"),
             ("-t", "--grace: a value is missing"),
@@ -1135,6 +1144,10 @@ mod tests {
             let why = refused(words, &[]);
             assert!(why.contains(expected), "{words}: {why}");
         }
+    }
+
+    #[test]
+    fn bad_variables_are_refused_and_the_whole_line_says_what_to_do() {
         for (variable, value) in [
             ("SUPERVISE_GRACE", "-1"),
             ("SUPERVISE_PROCESS_GROUP", "maybe"),
