@@ -615,7 +615,7 @@ impl Supervisor<'_> {
                 }
             }
             Action::Arm(mark, after) => self.marks.set(Wake::Mark(mark), after),
-            Action::SayLeft => self.leftovers.list(log::Level::Info, "is left to itself"),
+            Action::SayLeft => self.say_left(),
             Action::SayUnkillable => {
                 self.name("does not end by SIGKILL and is left behind");
             }
@@ -626,6 +626,15 @@ impl Supervisor<'_> {
             }
         }
         Ok(())
+    }
+
+    fn say_left(&self) {
+        let what = if process::own_pid() == 1 {
+            "is left: the kernel kills it now, because PID 1 exits"
+        } else {
+            "is left to itself"
+        };
+        self.leftovers.list(log::Level::Info, what);
     }
 
     fn name_remaining(&mut self) {
