@@ -13,7 +13,7 @@ use nix::errno::Errno;
 
 use crate::cgroup;
 use crate::procfs::{self, Identity, KnownUids, Processes, Stat, Uids};
-use crate::reason::{Facts, Named, Reason};
+use crate::reason::{self, Facts, Named, Reason};
 use crate::signal::{Received, Signal};
 use crate::sys::process::{self, PidFd, Rights};
 use crate::sys::signals::{Target, kill, send_on, send_on_by_handle};
@@ -422,6 +422,8 @@ impl Leftovers {
     fn explain(&self, identity: Identity, stat: &Stat) -> Left {
         let pid = identity.pid;
         let zombie = stat.is_zombie();
+        let parent = named(stat.parent).filter(|parent| parent.pid != self.own_pid);
+        let is_shell = |pid, name: &str| reason::is_shell(name, || procfs::executable(pid));
         let reason = if self.refused.contains(&identity) {
             Reason::NotAllowed
         } else {
@@ -436,7 +438,10 @@ impl Leftovers {
                 place: procfs::place(pid),
                 signals: procfs::signal_sets(pid),
                 sent: self.sent(identity),
-                parent: named(stat.parent).filter(|parent| parent.pid != self.own_pid),
+                parent_is_shell: parent
+                    .as_ref()
+                    .is_some_and(|parent| is_shell(parent.pid, &parent.name)),
+                parent,
                 outside: stat.parent == 0,
                 // The one that was forked last is what a shell runs in the foreground.
                 child: procfs::children(pid)
@@ -444,7 +449,7 @@ impl Leftovers {
                     .rev()
                     .find_map(named_if_alive),
                 inner_init: procfs::is_inner_init(pid),
-                name: stat.name(),
+                shell: is_shell(pid, &stat.name()),
                 no_grace: self.no_grace,
                 all_asked: self.rest_asked,
             })

@@ -318,6 +318,13 @@ pub(crate) fn place(pid: i32) -> Option<String> {
     (!name.is_empty() && name != "0").then_some(name)
 }
 
+/// The file name of what a process executes, if that may be read: for a script, its
+/// interpreter. Not by the command line, whose reading may wait for the process.
+pub(crate) fn executable(pid: i32) -> Option<String> {
+    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    Some(path.file_name()?.to_str()?.to_owned())
+}
+
 /// Whether a process is PID 1 of a PID namespace below that of /proc.
 pub(crate) fn is_inner_init(pid: i32) -> bool {
     let status = read(&format!("/proc/{pid}/status")).unwrap_or_default();

@@ -70,8 +70,10 @@ pub(crate) struct Facts {
     pub(crate) child: Option<Named>,
     /// Whether it is PID 1 of a PID namespace below ours.
     pub(crate) inner_init: bool,
-    /// Its own name.
-    pub(crate) name: String,
+    /// Whether it is a shell.
+    pub(crate) shell: bool,
+    /// Whether its parent is.
+    pub(crate) parent_is_shell: bool,
     /// Whether there is no grace period, and nobody is asked.
     pub(crate) no_grace: bool,
     /// Whether everything has been asked that is to be.
@@ -94,6 +96,8 @@ pub(crate) enum Reason {
     /// Nobody has asked it: its parent is to do that, or has not passed the
     /// signal on.
     NotAsked(Option<Named>),
+    /// Nobody has asked it, and its parent is a shell.
+    NotAskedByShell(Named),
     /// Nobody has asked it, and its parent is outside the PID namespace.
     NotAskedOutside,
     /// It runs as another user, and we may not signal it.
@@ -128,8 +132,17 @@ const SHELLS: [&str; 9] = [
     "sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "busybox",
 ];
 
-fn is_shell(name: &str) -> bool {
-    SHELLS.contains(&name.trim_start_matches('-'))
+/// Judges by the name, and by the executable where the name is that of a script.
+pub(crate) fn is_shell(name: &str, executable: impl FnOnce() -> Option<String>) -> bool {
+    if SHELLS.contains(&name.trim_start_matches('-')) {
+        return true;
+    }
+    match executable().as_deref() {
+        // Its applets are no shells, and none of those that have children is named so.
+        Some("busybox") => name.contains(['-', '.']),
+        Some(executable) => SHELLS.contains(&executable),
+        None => false,
+    }
 }
 
 impl Reason {
@@ -151,7 +164,10 @@ impl Reason {
             } else if facts.outside {
                 Self::NotAskedOutside
             } else {
-                Self::NotAsked(facts.parent)
+                match facts.parent {
+                    Some(shell) if facts.parent_is_shell => Self::NotAskedByShell(shell),
+                    parent => Self::NotAsked(parent),
+                }
             };
         };
         let Some(sets) = facts.signals else {
@@ -167,9 +183,7 @@ impl Reason {
         } else if sets.handled.contains(signal) {
             match facts.child {
                 // The advice is for the image, not for what the engine has started.
-                Some(child) if is_shell(&facts.name) && !facts.outside => {
-                    Self::WaitsFor(signal, child)
-                }
+                Some(child) if facts.shell && !facts.outside => Self::WaitsFor(signal, child),
                 _ => Self::Handles(signal),
             }
         } else if sets.pending.contains(signal) {
@@ -201,7 +215,7 @@ impl fmt::Display for Reason {
             }
             Self::Stopped => f.write_str("it is stopped, and was stopped again if it was resumed"),
             Self::Traced => f.write_str("a debugger has stopped it"),
-            Self::NotAsked(Some(parent)) if is_shell(&parent.name) => write!(
+            Self::NotAskedByShell(parent) => write!(
                 f,
                 "supervise has not asked it yet, and its parent {parent} is a shell, which passes \
                  no signal on unless its script does; exec the command in it, or use \
@@ -275,7 +289,8 @@ mod tests {
             child: None,
             outside: false,
             inner_init: false,
-            name: "worker".to_owned(),
+            shell: false,
+            parent_is_shell: false,
             no_grace: false,
             all_asked: false,
         }
@@ -328,7 +343,7 @@ mod tests {
             with(&|f| {
                 f.signals = handled;
                 f.child = app();
-                name.clone_into(&mut f.name);
+                f.shell = is_shell(name, || None);
             })
         };
         assert_eq!(with_child("server"), Reason::Handles(Signal::TERM));
@@ -348,7 +363,7 @@ mod tests {
             f.signals = handled;
             f.child = app();
             f.outside = true;
-            "sh".clone_into(&mut f.name);
+            f.shell = true;
         });
         assert_eq!(of_a_hook, Reason::Handles(Signal::TERM));
         let too_late = with(&|f| {
@@ -378,6 +393,30 @@ mod tests {
         assert_eq!(in_state(b'D', false), Reason::Uninterruptible(place));
         assert_eq!(in_state(b'D', true), Reason::Frozen);
         assert_eq!(in_state(b'S', true), Reason::Frozen);
+    }
+
+    #[test]
+    fn a_shell_is_known_by_its_name_or_its_executable() {
+        for (name, executable, expected) in [
+            ("sh", None, true),
+            ("-bash", None, true),
+            ("start-app", Some("dash"), true),
+            ("start-app", Some("python3.12"), false),
+            ("start-app", None, false),
+            ("docker-entrypoi", Some("busybox"), true),
+            ("runsvdir", Some("busybox"), false),
+        ] {
+            let found = is_shell(name, || executable.map(str::to_owned));
+            assert_eq!(found, expected, "{name} {executable:?}");
+        }
+        let shell = || named(7, "start-app");
+        let below_shell = Reason::of(Facts {
+            sent: Vec::new(),
+            parent: Some(shell()),
+            parent_is_shell: true,
+            ..asked()
+        });
+        assert_eq!(below_shell, Reason::NotAskedByShell(shell()));
     }
 
     #[test]
@@ -504,7 +543,7 @@ mod tests {
                 "it is asked when the command has ended",
             ),
             (Reason::NotAsked(Some(app())), "pid 8 (app) is to stop it"),
-            (Reason::NotAsked(Some(sh())), "pid 7 (sh) is a shell"),
+            (Reason::NotAskedByShell(sh()), "pid 7 (sh) is a shell"),
             (Reason::NotAskedOutside, "the container engine started it"),
             (Reason::NotAllowed, "runs as another user"),
             (Reason::NoTime, "a grace period of 0"),
@@ -530,7 +569,7 @@ mod tests {
     #[test]
     fn a_shell_in_between_gets_advice() {
         let waits = Reason::WaitsFor(Signal::TERM, named(8, "app"));
-        let not_asked = Reason::NotAsked(Some(named(7, "sh")));
+        let not_asked = Reason::NotAskedByShell(named(7, "sh"));
         for reason in [waits, not_asked] {
             let text = reason.to_string();
             assert!(

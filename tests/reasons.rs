@@ -267,6 +267,26 @@ fn passes_nothing_on(home: Home) {
 }
 
 #[test]
+fn a_script_is_a_shell_by_what_executes_it() {
+    // The kernel gives it the name of the script.
+    let folder = Folder::new();
+    let text = "#!/bin/sh\ntrap 'exit 0' TERM; echo ready $$; sleep 1024; :\n";
+    let script = folder.write("start-app", text, 0o755);
+    let mut run = start(Home::Plain).options("-t 8s").run(&[&script]);
+    let shell = run.ready();
+    run.signal(libc::SIGTERM);
+    assert_eq!(run.wait(), Ended::code(0), "{}", run.errors());
+    let errors = run.errors();
+    assert!(
+        errors.contains(&format!("pid {shell} (start-app)")),
+        "{errors}"
+    );
+    assert_says(&errors, shell, "it is a shell, and if it runs pid ");
+    let worker = format!("its parent pid {shell} (start-app) is a shell, which passes");
+    assert!(errors.contains(&worker), "{errors}");
+}
+
+#[test]
 fn a_worker_whose_parent_is_to_stop_it() {
     let mut run = begin(Home::Plain).run(&[
         "python3",
