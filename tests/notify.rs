@@ -521,8 +521,16 @@ fn what_a_killed_child_has_not_closed_another_closes() {
         children = children_of(run.pid);
         children.len() == 2
     });
-    let closer = children.into_iter().find(|child| *child != command);
-    send(closer.unwrap(), libc::SIGKILL);
+    let closer = children
+        .into_iter()
+        .find(|child| *child != command)
+        .unwrap();
+    // Killed before that, it has not begun, and the next one blocks as well.
+    eventually("the first close blocks", || {
+        std::fs::read_to_string(format!("/proc/{closer}/stat"))
+            .is_ok_and(|stat| stat.contains(") S "))
+    });
+    send(closer, libc::SIGKILL);
     let timeout = PollTimeout::try_from(PATIENCE).unwrap();
     let mut waiting = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
     assert_eq!(poll(&mut waiting, timeout).unwrap(), 1, "it is still open");
@@ -545,6 +553,8 @@ fn what_the_command_passes_is_closed_whatever_strangers_pass() {
             .unwrap()
             .count()
     };
+    // Inherited ones are closed by then.
+    sleeps_in_ppoll(run.pid);
     let before = count();
     let mut slow = Vec::new();
     for number in 1..=9 {
