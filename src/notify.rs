@@ -181,12 +181,13 @@ impl Relay {
         };
         closing::start();
         // Where nothing is taken in, what is closed meanwhile ends the wait.
-        let listening = if closing::is_full(self.limit) {
+        let full = closing::is_full(self.limit);
+        let listening = if full {
             PollFlags::empty()
         } else {
             PollFlags::POLLIN
         };
-        let timeout = if closing::is_stuck() {
+        let timeout = if full || closing::is_stuck() {
             Some(timeout.map_or(CLOSE_AGAIN, |timeout| timeout.min(CLOSE_AGAIN)))
         } else {
             timeout

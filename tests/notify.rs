@@ -444,7 +444,9 @@ fn no_descriptor_of_a_stranger_holds_anything_up() {
             let manager = Manager::new();
             let report = manager.folder.file("report");
             let options = format!("-w --report {report}");
-            let mut run = manager.start(home).options(&options).shell(&format!(
+            // What blocks is not interrupted, as a FUSE file is not.
+            let run = manager.start(home).options(&options);
+            let mut run = run.through(&[&fixture(), "timerless"]).shell(&format!(
                 "sleep 1038 & {} notify READY=1; echo ready $$; exec sleep 1038",
                 fixture()
             ));
@@ -473,9 +475,39 @@ fn no_descriptor_of_a_stranger_holds_anything_up() {
 }
 
 #[test]
+fn a_close_that_blocks_is_interrupted() {
+    let manager = Manager::new();
+    let mut run = manager
+        .start(Home::Plain)
+        .shell("echo ready $$; exec sleep 1046");
+    let address = notify_socket(&mut run).unwrap();
+    send(run.pid, libc::SIGSTOP);
+    let slow: Vec<Slow> = (0..9).map(|_| Slow::new(&address, &[], "queued")).collect();
+    send(run.pid, libc::SIGCONT);
+    run.wait_for_error("is not passed on");
+    eventually(
+        "all are closed, and the children that did it are gone",
+        || {
+            let open = std::fs::read_dir(format!("/proc/{}/fd", run.pid)).unwrap();
+            let inherited = open
+                .flatten()
+                .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+                .filter(|to| to.to_string_lossy().starts_with("socket:"))
+                .count();
+            // The relay's own.
+            children_of(run.pid).len() == 1 && inherited <= 2
+        },
+    );
+    drop(slow);
+    run.signal(libc::SIGTERM);
+    assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
+}
+
+#[test]
 fn no_descriptor_in_the_queue_holds_up_the_end() {
     let manager = Manager::new();
-    let mut run = manager.start(Home::Plain).shell(&format!(
+    let run = manager.start(Home::Plain);
+    let mut run = run.through(&[&fixture(), "timerless"]).shell(&format!(
         "{} notify READY=1; echo ready $$; exec sleep 1038",
         fixture()
     ));
@@ -506,6 +538,7 @@ fn what_a_killed_child_has_not_closed_another_closes() {
     let mut run = manager
         .start(Home::Plain)
         .options("-q")
+        .through(&[&fixture(), "timerless"])
         .shell("echo ready $$; exec sleep 1044");
     let address = notify_socket(&mut run).unwrap();
     let command = run.command();
@@ -542,7 +575,8 @@ fn what_a_killed_child_has_not_closed_another_closes() {
 fn what_the_command_passes_is_closed_whatever_strangers_pass() {
     let manager = Manager::new();
     let go = manager.folder.file("go");
-    let mut run = manager.start(Home::Plain).options("-q").shell(&format!(
+    let run = manager.start(Home::Plain).options("-q");
+    let mut run = run.through(&[&fixture(), "timerless"]).shell(&format!(
         "echo ready $$; until [ -e {go} ]; do sleep 0.01; done
          {} notify-and-wait STATUS=waited",
         fixture()

@@ -3,7 +3,8 @@
 //! close(2) may block for as long as whoever passed a descriptor likes: on a socket
 //! that lingers, on a FUSE file, on a socket whose queue holds either. So may every
 //! call that would tell which. A child that shares our descriptor table closes them,
-//! and it alone waits.
+//! and it alone waits. A timer interrupts it: a socket that lingers is then closed in
+//! the background (socket(7)). A FUSE file is not.
 //!
 //! Such a child is no child to anyone else: [`super::wait`] reaps it without a word
 //! and does not count it, and its end comes as a SIGCHLD ([`super::signals`]).
@@ -15,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-use super::checked;
+use super::{checked, signals};
 
 /// The signal that such a child sends when it ends. Not SIGCHLD: waitpid(2) tells
 /// these children from all others by that. Realtime signals do not merge with one that
@@ -28,6 +29,11 @@ const CHILDREN: usize = 8;
 /// So many of them may close what strangers have passed: they may all block, and what our
 /// descendants have passed is not to wait for that.
 const FOR_STRANGERS: usize = CHILDREN / 2;
+
+/// How long close(2) may block a child before the timer first interrupts it, and between
+/// two interruptions: a stranger may have passed a thousand that block.
+const FIRST_INTERRUPTION_US: libc::suseconds_t = 100_000;
+const NEXT_INTERRUPTION_US: libc::suseconds_t = 1_000;
 
 /// As many descriptors as one message can carry (`SCM_MAX_FD`).
 const ONE_MESSAGE: usize = 253;
@@ -93,7 +99,9 @@ fn state() -> MutexGuard<'static, State> {
 
 /// Has what waits closed. Where no child can be had it waits for the next call.
 pub(crate) fn start() {
-    state().close(false, None);
+    let mut state = state();
+    state.reap();
+    state.close(false, None);
 }
 
 /// The same where no call comes after it, and `last` is closed behind all others: the
@@ -156,6 +164,26 @@ pub(super) fn reaped(pid: i32, end: bool) -> bool {
 }
 
 impl State {
+    /// Reaps the children that have exited. The kernel drops the signal that tells of one
+    /// where other processes of our user have used up `RLIMIT_SIGPENDING`.
+    fn reap(&mut self) {
+        let mut index = 0;
+        while let Some(child) = self.children.get(index) {
+            let mut status = 0;
+            // SAFETY: `status` lives until the call returns.
+            let reaped =
+                unsafe { libc::waitpid(child.pid, &raw mut status, libc::WNOHANG | libc::__WALL) };
+            if reaped != child.pid {
+                index += 1;
+                continue;
+            }
+            let child = self.children.remove(index);
+            if status != 0 {
+                self.take_back(&child);
+            }
+        }
+    }
+
     fn waiting(&mut self, trusted: bool) -> &mut Vec<OwnedFd> {
         if trusted {
             &mut self.trusted
@@ -236,6 +264,7 @@ fn close_in_a_child(numbers: &[(RawFd, bool)]) -> nix::Result<i32> {
     if child != 0 {
         return i32::try_from(child).map_err(|_| Errno::ECHILD);
     }
+    interrupt_often();
     let at_once = [0_i32; 2];
     for (number, _) in numbers {
         // SAFETY: the option is a `linger`, two ints, and lives on: off. The number is
@@ -254,4 +283,21 @@ fn close_in_a_child(numbers: &[(RawFd, bool)]) -> nix::Result<i32> {
         }
     }
     super::process::exit(0)
+}
+
+/// Sets the timer of the child. Should it fail, the child waits as long as it takes.
+fn interrupt_often() {
+    let often = libc::itimerval {
+        it_interval: libc::timeval {
+            tv_sec: 0,
+            tv_usec: NEXT_INTERRUPTION_US,
+        },
+        it_value: libc::timeval {
+            tv_sec: 0,
+            tv_usec: FIRST_INTERRUPTION_US,
+        },
+    };
+    signals::catch_without_effect(libc::SIGALRM);
+    // SAFETY: `often` is a live local, and the old value is not asked for.
+    unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const often, std::ptr::null_mut()) };
 }

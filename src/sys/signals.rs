@@ -364,6 +364,19 @@ pub(crate) fn stop_by(signal: Signal, group: bool) -> bool {
         .any(is_pending)
 }
 
+/// Lets this signal interrupt system calls and do nothing else, for a process of ours
+/// that is not the main one.
+pub(super) fn catch_without_effect(number: i32) {
+    extern "C" fn nothing(_: i32) {}
+    // SAFETY: an all-zero `sigaction` is a valid one, here without SA_RESTART.
+    let mut new: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+    new.sa_sigaction = nothing as extern "C" fn(i32) as libc::sighandler_t;
+    // SAFETY: the handler does nothing, which is safe at any time. The call fails only
+    // for signals that cannot be caught.
+    unsafe { libc::sigaction(number, &raw const new, ptr::null_mut()) };
+    set_mask(ALL & !(1 << (number - 1)));
+}
+
 fn is_pending(signal: Signal) -> bool {
     let mut pending: KernelSet = 0;
     // SAFETY: the set is a live local of the size that is passed along.
