@@ -32,8 +32,8 @@ const FOR_STRANGERS: usize = CHILDREN / 2;
 
 /// How long close(2) may block a child before the timer first interrupts it, and between
 /// two interruptions: a stranger may have passed a thousand that block.
-const FIRST_INTERRUPTION_US: libc::suseconds_t = 100_000;
-const NEXT_INTERRUPTION_US: libc::suseconds_t = 1_000;
+const FIRST_INTERRUPTION_US: i64 = 100_000;
+const NEXT_INTERRUPTION_US: i64 = 1_000;
 
 /// As many descriptors as one message can carry (`SCM_MAX_FD`).
 const ONE_MESSAGE: usize = 253;
