@@ -449,9 +449,18 @@ mod tests {
             // It runs when we do not: only after both signals.
             keep_to_one_cpu(0);
             keep_to_one_cpu(child);
-            let priority = libc::sched_param { sched_priority: 0 };
+            // The kernel's `sched_param`. The function of musl does nothing.
+            let priority = 0_i32;
             // SAFETY: takes plain integers and a live local.
-            unsafe { libc::sched_setscheduler(child, libc::SCHED_IDLE, &raw const priority) };
+            let set = checked(unsafe {
+                libc::syscall(
+                    libc::SYS_sched_setscheduler,
+                    child,
+                    libc::SCHED_IDLE,
+                    &raw const priority,
+                )
+            });
+            assert_eq!(set, Ok(0));
             kill(Target::Process(child), Signal::CONT).unwrap();
             kill(Target::Process(child), Signal::TSTP).unwrap();
             // SAFETY: as above.
