@@ -130,7 +130,7 @@ fn signal_options() -> [Arg; 5] {
              SUPERVISE_PROCESS_GROUP",
         ),
         option("rewrite", "FROM:TO").short('r').help(
-            "Forward signal TO in place of FROM; FROM:0 swallows FROM. Has no effect on\n\
+            "Forward signal TO when FROM is received; FROM:0 drops FROM. Has no effect on\n\
              what the terminal sends to COMMAND itself (Ctrl-C). Repeatable\n\
              [env: SUPERVISE_REWRITE]",
         ),

@@ -1,4 +1,4 @@
-//! For whom a signal was: for `supervise` alone, or for the process group that
+//! Which processes a signal was for: `supervise` alone, or the process group that
 //! the command shares with it. Pure: what is known comes as [`Facts`].
 //!
 //! The kernel does not tell. What the terminal sends goes to a group, and so do a
@@ -69,7 +69,7 @@ pub(crate) struct Facts {
     pub(crate) ignored_at_start: bool,
 }
 
-/// For whom a signal was, and what it may mean.
+/// Which processes a signal was for, and what it may mean.
 #[expect(clippy::struct_excessive_bools, reason = "answers, each of its own")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Origin {
