@@ -127,7 +127,7 @@ fn reason(account: &Account, stop: &Stop) -> Option<String> {
 /// stops is unknown.
 fn unsignaled(account: &Account, stop: &Stop) -> Option<String> {
     let (ending, _) = account.ended?;
-    if account.delay.is_zero() || account.killing || !account.stop_signals.is_empty() {
+    if account.killing || !account.is_unrehearsed() {
         return None;
     }
     let advice = if account.is_accepted(ending) {

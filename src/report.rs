@@ -87,14 +87,16 @@ fn claim(claimed: bool) -> &'static str {
 pub(crate) enum Outcome {
     /// Nobody asked for a stop, and the status is 0 or one that counts as 0.
     Completed,
-    /// A stop was requested, and the command exited with such a status.
+    /// A stop was requested, and the command exited with such a status; in a rehearsal,
+    /// after it was sent the stop signal.
     Graceful,
     /// The stop signal killed the command, or it exited with 128+N for that signal:
     /// it has no handler, or cleaned up and then killed itself with the signal. That
     /// it had a handler proves nothing, because runtimes (Go, Node, PHP) catch the
     /// signal only to exit from it at once.
     Unhandled,
-    /// Any other status, or the command could not be run.
+    /// Any other status, or the command could not be run, or a rehearsal has not shown
+    /// how the command stops.
     Failed,
     /// SIGKILL ended the command, whoever sent it, or others that were left.
     Killed,
@@ -297,10 +299,18 @@ impl Account {
         match self.stop {
             _ if self.killing || by_kill => Outcome::Killed,
             None if accepted => Outcome::Completed,
+            Some(_) if self.is_unrehearsed() => Outcome::Failed,
             Some(_) if accepted => Outcome::Graceful,
             Some(_) if self.fatal_stop_signal().is_some() => Outcome::Unhandled,
             _ => Outcome::Failed,
         }
+    }
+
+    /// Whether a rehearsal requested the stop, and the command exited before it was sent
+    /// a stop signal: during the stop delay, or before the stop request.
+    pub(crate) fn is_unrehearsed(&self) -> bool {
+        let rehearsal = |stop: &Stop| stop.sender == Sender::Rehearsal;
+        self.stop.as_ref().is_some_and(rehearsal) && self.stop_signals.is_empty()
     }
 
     /// Whether the status is 0 or counts as 0.
@@ -596,6 +606,22 @@ mod tests {
             let mut declared = account(true, Some(ending));
             declared.accepted = vec![143];
             assert_eq!(declared.outcome(), Outcome::Graceful, "by --remap-exit 143");
+        }
+    }
+
+    #[test]
+    fn a_command_that_exits_without_a_stop_signal_is_graceful_except_in_a_rehearsal() {
+        for (sender, expected) in [
+            (Sender::Kernel, Outcome::Graceful),
+            (Sender::Rehearsal, Outcome::Failed),
+        ] {
+            let mut account = account(true, Some(Ending::Exited(0)));
+            account.stop.as_mut().unwrap().sender = sender;
+            assert_eq!(account.outcome(), Outcome::Graceful, "it was sent SIGTERM");
+            account.stop_signals.clear();
+            assert_eq!(account.outcome(), expected);
+            account.killing = true;
+            assert_eq!(account.outcome(), Outcome::Killed);
         }
     }
 

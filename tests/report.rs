@@ -625,7 +625,9 @@ fn a_rehearsal_of_a_command_that_exits_during_the_stop_delay_proves_nothing() {
             (3, "it failed by itself; see its own output\n"),
         ] {
             let script = format!("trap 'exit {status}' USR1; {ready}; {LOOP}");
-            let mut run = start(home)
+            let reported = Reported::new();
+            let mut run = reported
+                .start(home)
                 .options("-v --rehearse ready --stop-delay 1h -t 2h")
                 .run(&["sh", "-c", &script]);
             run.wait_for_error("(--stop-delay)");
@@ -637,6 +639,9 @@ fn a_rehearsal_of_a_command_that_exits_during_the_stop_delay_proves_nothing() {
             );
             assert!(run.errors().contains(&expected), "{}", run.errors());
             assert!(!run.errors().contains("passed"), "{}", run.errors());
+            // The log and the report agree with the verdict.
+            assert!(run.errors().contains("): failed\n"), "{}", run.errors());
+            assert_eq!(reported.read()["outcome"], "failed", "{home:?} {status}");
         }
     }
 }
@@ -661,13 +666,22 @@ fn a_rehearsal_is_of_a_command_that_runs() {
               {} notify READY=1; exec sleep 1020) & exit 0",
             fixture()
         );
-        let options = "--leftovers wait --rehearse ready";
-        let (code, errors) = rehearse(home, options, &["sh", "-c", &script]);
-        assert_eq!(code, Some(1), "{home:?}: {errors}");
+        let reported = Reported::new();
+        let mut run = reported
+            .start(home)
+            .options("-v --leftovers wait --rehearse ready")
+            .run(&["sh", "-c", &script]);
+        assert_eq!(run.wait(), Ended::code(1), "{home:?}: {}", run.errors());
+        let errors = run.errors();
         assert!(
             errors.contains("before it notified READY=1"),
             "{home:?}: {errors}"
         );
+        assert!(
+            errors.contains("(command exited earlier): failed\n"),
+            "{errors}"
+        );
+        assert_eq!(reported.read()["outcome"], "failed", "{home:?}");
     }
 }
 
