@@ -2,40 +2,36 @@
 //! forwards signals, reaps orphans, gives everything a grace period to stop
 //! in, and passes the exit status on.
 //!
-//! Where to find what: [`lifecycle`] decides, without a system call;
-//! [`supervisor`] waits, asks it and acts; [`leftovers`] finds the processes
-//! besides the command; [`terminal`] knows who has the terminal; [`notify`] passes
-//! on what the command tells the service manager; [`sys`] holds the system calls and
-//! all `unsafe` code; [`cli`] reads the command line into [`settings`].
+//! The rooms, each of which uses only those below it:
+//!
+//! - [`run`] starts the command, waits, decides and acts;
+//! - [`tell`] words what happened: log, report, verdict of a rehearsal;
+//!   [`processes`] reads /proc and signals what remains; [`cli`] reads options and
+//!   variables;
+//! - [`settings`] is what a run is to be like;
+//! - [`decide`] has the decisions, all pure; [`sys`] the system calls that no library
+//!   offers, and all `unsafe` code;
+//! - [`ending`] is how a process exits, [`signal`] what is known of a signal.
 #![cfg_attr(not(test), no_main)]
 
-mod cgroup;
 mod cli;
-mod executable;
-mod leftovers;
-mod lifecycle;
-mod logging;
-mod notify;
-mod origin;
-mod procfs;
-mod reason;
-mod rehearsal;
-mod report;
-mod report_file;
+mod decide;
+mod ending;
+mod processes;
+mod run;
 mod settings;
 mod signal;
-mod status;
-mod supervisor;
 mod sys;
-mod terminal;
+mod tell;
 
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 
 use cli::Invocation;
+use ending::LastAct;
 use nix::errno::Errno;
-use status::LastAct;
 use sys::signals::Inherited;
+use tell::logger;
 
 /// The C entry point. The language runtime's own would change the disposition
 /// of SIGPIPE, open /dev/null on closed descriptors and install handlers
@@ -62,7 +58,7 @@ extern "C" fn entry(count: c_int, arguments: *const *const c_char) -> c_int {
             sys::signals::die_of(signal);
             // A signal that ends nobody cannot have ended the command, but the
             // kernel may yet refuse.
-            status::Ending::Killed(signal, false).code()
+            ending::Ending::Killed(signal, false).code()
         }
     };
     sys::process::exit(code)
@@ -73,17 +69,17 @@ fn run(arguments: &[OsString], inherited: Inherited) -> LastAct {
         Ok(Invocation::Run(settings)) => settings,
         Ok(Invocation::Print(text)) => return print(&text),
         Err(why) => {
-            logging::write(&why);
-            return LastAct::Exit(status::FAILED);
+            logger::write(&why);
+            return LastAct::Exit(ending::FAILED);
         }
     };
     let filter = env_filter::Builder::new().parse(&settings.log).build();
-    logging::start(filter, settings.log_format);
+    logger::start(filter, settings.log_format);
     for warning in &settings.warnings {
         log::warn!("{warning}");
     }
-    let last_act = supervisor::run(&settings, inherited);
-    logging::finish();
+    let last_act = run::command::run(&settings, inherited);
+    logger::finish();
     sys::closing::leave();
     last_act
 }
@@ -102,8 +98,8 @@ fn print(text: &str) -> LastAct {
                     _ => "redirect it elsewhere",
                 };
                 let why = errno.desc();
-                logging::write(&format!("cannot write to stdout: {why}; {advice}"));
-                return LastAct::Exit(status::FAILED);
+                logger::write(&format!("cannot write to stdout: {why}; {advice}"));
+                return LastAct::Exit(ending::FAILED);
             }
         }
     }

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
-use super::signals::{self, Target};
+use super::kill::{Target, kill};
+use super::signals;
 use super::wait::{self, Waited};
 use super::{checked, process};
 use crate::signal::Signal;
@@ -104,13 +105,13 @@ fn in_child(uid: u32, notes: &Notes, send: &impl Fn(usize) -> nix::Result<()>) -
     if !wait_for(pid, true, &mut taken) {
         // Permitted: the child still has our effective user id. One that is frozen
         // does not exit by it now, and is reaped later like any other child.
-        let _ = signals::kill(Target::Process(pid), Signal::KILL);
+        let _ = kill(Target::Process(pid), Signal::KILL);
         wait_for(pid, false, &mut taken);
     }
     if taken {
         // It may have come from another child too, whose turn is later. A process may
         // always signal itself.
-        let _ = signals::kill(Target::Process(process::own_pid()), Signal::CHLD);
+        let _ = kill(Target::Process(process::own_pid()), Signal::CHLD);
     }
     Ok(())
 }
@@ -266,7 +267,7 @@ mod tests {
             let parent = process::own_pid();
             let outcome = with_real_uid(own, own, 2, |index| {
                 if index == 1 && process::own_pid() != parent {
-                    return signals::kill(Target::Process(process::own_pid()), signal);
+                    return kill(Target::Process(process::own_pid()), signal);
                 }
                 Ok(())
             });

@@ -16,12 +16,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
+use super::siginfo::ENDED;
 use super::{checked, signals};
-
-/// The signal that such a child sends when it ends. Not SIGCHLD: waitpid(2) tells
-/// these children from all others by that. Realtime signals do not merge with one that
-/// somebody else sends.
-pub(super) const ENDED: i32 = 64;
 
 /// How many such children there are at most.
 const CHILDREN: usize = 8;

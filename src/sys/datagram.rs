@@ -12,7 +12,7 @@ use nix::sys::socket::{
 
 use super::checked;
 use super::closing::Passed;
-use super::process::PidFd;
+use super::pidfd::PidFd;
 
 /// The longest message that is taken, in bytes. systemd takes none that is
 /// longer (`NOTIFY_BUFFER_MAX`, which is `PIPE_BUF`).

@@ -12,8 +12,8 @@ use std::ptr;
 use nix::errno::Errno;
 
 use super::environment;
-use crate::executable::{Kind, OWN_MACHINE, SAMPLE, machine_name};
-use crate::status::{NOT_EXECUTABLE, NOT_FOUND};
+use super::executable::{Kind, OWN_MACHINE, SAMPLE, machine_name};
+use crate::ending::{NOT_EXECUTABLE, NOT_FOUND};
 
 /// Where execvp(3) looks when PATH is not set.
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";

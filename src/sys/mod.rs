@@ -28,11 +28,17 @@ pub(crate) mod datagram;
 pub(crate) mod descriptors;
 pub(crate) mod environment;
 pub(crate) mod exec;
+mod executable;
+pub(crate) mod kill;
 pub(crate) mod memory;
+pub(crate) mod pidfd;
 pub(crate) mod process;
+mod siginfo;
 pub(crate) mod signals;
 pub(crate) mod spawn;
 pub(crate) mod stderr;
+pub(crate) mod tty;
+pub(crate) mod user_ids;
 pub(crate) mod wait;
 
 use nix::errno::Errno;

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::process::PidFd;
-use super::{checked, closing};
+use super::checked;
+use super::kill::{Target, kill};
+use super::process::own_pid;
+use super::siginfo::{RawInfo, received};
 use crate::signal::{Received, Signal};
 
 /// The kernel's own `sigset_t`: bit n-1 is signal n.
@@ -16,23 +18,6 @@ type KernelSet = u64;
 
 const KERNEL_SET_SIZE: usize = size_of::<KernelSet>();
 static ALL: KernelSet = KernelSet::MAX;
-
-/// The kernel's `siginfo_t` where it is the same for every signal that one
-/// process sends another (sigaction(2)); the rest is padding here. `pid`,
-/// `uid` and `value` also carry whatever other layouts keep in their place.
-#[repr(C)]
-struct RawInfo {
-    signo: i32,
-    errno: i32,
-    code: i32,
-    pad: i32,
-    pid: i32,
-    uid: u32,
-    value: u64,
-    rest: [u64; 12],
-}
-
-const _: () = assert!(size_of::<RawInfo>() == size_of::<libc::siginfo_t>());
 
 /// What signal state was inherited, to be given to the command as it was.
 #[derive(Clone, Copy, Debug)]
@@ -178,123 +163,6 @@ pub(crate) fn watch() -> nix::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn received(info: &RawInfo) -> Option<Received> {
-    let mut signal = Signal::from_number(info.signo)?;
-    // With these codes only the kernel sends one, and only when such a child ends.
-    let ended = [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED];
-    if info.signo == closing::ENDED && ended.contains(&info.code) {
-        signal = Signal::CHLD;
-    }
-    Some(Received {
-        signal,
-        code: info.code,
-        pid: info.pid,
-        uid: info.uid,
-        value: info.value,
-    })
-}
-
-fn raw_info(received: &Received) -> RawInfo {
-    RawInfo {
-        signo: received.signal.number(),
-        errno: 0,
-        code: received.code,
-        pad: 0,
-        pid: received.pid,
-        uid: received.uid,
-        value: received.value,
-        rest: [0; 12],
-    }
-}
-
-/// Whom a signal is for, as kill(2) knows them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
-    /// One process.
-    Process(i32),
-    /// A process group.
-    Group(i32),
-    /// Every process of the namespace but PID 1 (to be used as PID 1 only).
-    Everyone,
-}
-
-/// Sends a signal by kill(2).
-///
-/// # Errors
-/// ESRCH: nobody there; EPERM: not allowed; see kill(2).
-pub(crate) fn kill(target: Target, signal: Signal) -> nix::Result<()> {
-    let pid = match target {
-        // kill(2) gives other meanings to 0, -1 and negative pids.
-        Target::Process(pid) | Target::Group(pid) if pid <= 0 => return Err(Errno::ESRCH),
-        Target::Process(pid) => pid,
-        Target::Group(pid) => -pid,
-        Target::Everyone => -1,
-    };
-    // SAFETY: takes plain integers.
-    checked(libc::c_long::from(unsafe {
-        libc::kill(pid, signal.number())
-    }))
-    .map(drop)
-}
-
-/// Sends a signal on with the value that it carried. To a group it needs Linux
-/// 6.9; where that or the value cannot be had it is sent by kill(2): the
-/// signal itself is what must not be lost.
-///
-/// # Errors
-/// As [`kill`].
-pub(crate) fn send_on(target: Target, received: &Received) -> nix::Result<()> {
-    if received.can_be_queued_on() {
-        let info = raw_info(received);
-        let result = match target {
-            Target::Process(pid) => queue(pid, &info),
-            Target::Group(pid) => queue_to_group(pid, &info),
-            Target::Everyone => Err(Errno::ENOTSUP),
-        };
-        // EAGAIN: RLIMIT_SIGPENDING is reached; EPERM and ENOSYS may be a
-        // system call filter's.
-        if result.is_ok() {
-            return Ok(());
-        }
-    }
-    kill(target, received.signal)
-}
-
-/// As [`send_on`], to a process by its handle.
-///
-/// # Errors
-/// As [`PidFd::kill`].
-pub(crate) fn send_on_by_handle(handle: &PidFd, received: &Received) -> nix::Result<()> {
-    if received.can_be_queued_on() {
-        let info = raw_info(received);
-        let result = handle.send(info.signo, ptr::from_ref(&info).cast(), 0);
-        if result.is_ok() {
-            return Ok(());
-        }
-    }
-    handle.kill(received.signal)
-}
-
-fn queue(pid: i32, info: &RawInfo) -> nix::Result<()> {
-    // SAFETY: `info` is a whole `siginfo_t` and outlives the call.
-    checked(unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigqueueinfo,
-            pid,
-            info.signo,
-            ptr::from_ref(info),
-        )
-    })
-    .map(drop)
-}
-
-fn queue_to_group(leader: i32, info: &RawInfo) -> nix::Result<()> {
-    /// `PIDFD_SIGNAL_PROCESS_GROUP` of `linux/pidfd.h`.
-    const PROCESS_GROUP: libc::c_uint = 1 << 2;
-    let leader = PidFd::open(leader)?;
-    leader.send(info.signo, ptr::from_ref(info).cast(), PROCESS_GROUP)
-}
-
 /// Whether a signal was ignored when we were started: no disposition but SIGCHLD's
 /// and those that [`stop_by`] sets is ever changed.
 pub(crate) fn is_ignored(signal: Signal) -> bool {
@@ -347,7 +215,7 @@ pub(crate) fn stop_by(signal: Signal, group: bool) -> bool {
     let target = if group {
         Target::Group(nix::unistd::getpgrp().as_raw())
     } else {
-        Target::Process(super::process::own_pid())
+        Target::Process(own_pid())
     };
     if kill(target, signal).is_err() {
         return false;
@@ -386,6 +254,30 @@ fn is_pending(signal: Signal) -> bool {
     result.is_ok() && pending & (1 << (signal.number() - 1)) != 0
 }
 
+/// Has the kernel send us `signal` when our parent ends (`PR_SET_PDEATHSIG`).
+/// If the parent has ended by the time this is set, the signal is sent here.
+///
+/// # Errors
+/// See prctl(2).
+pub(crate) fn set_parent_death_signal(signal: Signal, parent: i32) -> nix::Result<()> {
+    // SAFETY: takes plain integers.
+    checked(libc::c_long::from(unsafe {
+        libc::prctl(
+            libc::PR_SET_PDEATHSIG,
+            libc::c_long::from(signal.number()),
+            0,
+            0,
+            0,
+        )
+    }))?;
+    let now = nix::unistd::getppid().as_raw();
+    // 0: the parent is outside our PID namespace, dead or alive.
+    if now != parent && now != 0 {
+        kill(Target::Process(own_pid()), signal)?;
+    }
+    Ok(())
+}
+
 /// Dies of `signal` by its default action, without a core dump of its own, and
 /// returns only if that signal does not end a process.
 pub(crate) fn die_of(signal: Signal) {
@@ -393,18 +285,8 @@ pub(crate) fn die_of(signal: Signal) {
     // it fail, a core too many is no reason to lie about the signal.
     let _ = nix::sys::prctl::set_dumpable(false);
     set_default(signal);
-    if kill(Target::Process(super::process::own_pid()), signal).is_ok() {
+    if kill(Target::Process(own_pid()), signal).is_ok() {
         set_mask(ALL & !(1 << (signal.number() - 1)));
-    }
-}
-
-impl std::fmt::Display for Target {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Process(pid) => write!(f, "pid {pid}"),
-            Self::Group(group) => write!(f, "process group {group}"),
-            Self::Everyone => f.write_str("every process"),
-        }
     }
 }
 
@@ -467,29 +349,6 @@ mod tests {
             unsafe { libc::waitpid(child, &raw mut status, 0) };
             assert!(libc::WIFEXITED(status), "{status:#x}");
             assert_eq!(libc::WEXITSTATUS(status), 1, "taken for not suspended");
-        }
-    }
-
-    #[test]
-    fn the_end_of_a_child_that_closes_is_that_of_a_child_however_it_ended() {
-        let signal = |code| {
-            let info = RawInfo {
-                signo: closing::ENDED,
-                errno: 0,
-                code,
-                pad: 0,
-                pid: 9,
-                uid: 0,
-                value: 0,
-                rest: [0; 12],
-            };
-            received(&info).map(|received| received.signal)
-        };
-        for code in [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED] {
-            assert_eq!(signal(code), Some(Signal::CHLD), "{code}");
-        }
-        for code in [libc::SI_USER, libc::SI_QUEUE] {
-            assert_eq!(signal(code), Signal::from_number(closing::ENDED), "{code}");
         }
     }
 }

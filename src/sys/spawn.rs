@@ -11,10 +11,8 @@ use nix::unistd::{ForkResult, Pid, fork, getpid, setpgid, tcsetpgrp};
 
 use super::exec::{self, ExecError};
 use super::signals::{self, Inherited};
-use super::{environment, process};
-use crate::notify;
+use super::{environment, process, tty};
 use crate::signal::Signal;
-use crate::terminal::{self, Group};
 
 /// What the child is to be besides a copy of its parent.
 #[derive(Clone, Copy, Debug)]
@@ -27,17 +25,31 @@ pub(crate) struct Setup<'a> {
     pub(crate) parent_death: Option<Signal>,
     /// The process group that it is to be in.
     pub(crate) group: Group,
-    /// What it is to find in `NOTIFY_SOCKET`, if not what we did.
-    pub(crate) notify_socket: Option<&'a OsStr>,
+    /// How its environment differs from ours.
+    pub(crate) variables: &'a [Variable<'a>],
 }
 
-/// Variables that are about one run of `supervise`: one below would write its report to
-/// the same file, rehearse as well, and wait for a second time.
-const OF_THIS_RUN: [&str; 3] = [
-    "SUPERVISE_REPORT",
-    "SUPERVISE_REHEARSE",
-    "SUPERVISE_STOP_DELAY",
-];
+/// The process group that the command runs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// Ours.
+    Shared,
+    /// Its own.
+    Own,
+    /// Its own, and made the terminal's foreground group before it executes.
+    OwnInForeground,
+}
+
+/// A change to the command's environment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Variable<'a> {
+    /// The variable gets this value.
+    Set(&'a str, &'a OsStr),
+    /// The variable gets this value where it is not set.
+    Default(&'a str, &'a OsStr),
+    /// The variable is removed.
+    Remove(&'a str),
+}
 
 /// A command that was started.
 #[derive(Debug)]
@@ -82,7 +94,7 @@ pub(crate) fn spawn(arguments: &[CString], setup: Setup<'_>) -> nix::Result<Chil
         }
         ForkResult::Child => {
             run(arguments, setup, &note);
-            process::exit(crate::status::FAILED)
+            process::exit(crate::ending::FAILED)
         }
     }
 }
@@ -94,7 +106,7 @@ fn run(arguments: &[CString], setup: Setup<'_>, note: &Note) {
         let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
     }
     if setup.group == Group::OwnInForeground
-        && let Some((device, _)) = terminal::controlling_terminal()
+        && let Some((device, _)) = tty::controlling_terminal()
     {
         // SIGTTOU is still blocked, so that this works from the new group,
         // which is not in the foreground yet. If the terminal has just gone,
@@ -104,19 +116,16 @@ fn run(arguments: &[CString], setup: Setup<'_>, note: &Note) {
     if let Some(signal) = setup.parent_death {
         // If it cannot be had, the command lives on when we are killed, as it
         // would under any other init.
-        let _ = process::die_with_parent(signal, setup.own_pid);
+        let _ = signals::set_parent_death_signal(signal, setup.own_pid);
     }
     name_to_itself(setup.own_pid);
-    if let Some(address) = setup.notify_socket {
-        set(notify::VARIABLE, address);
-        if environment::value_of(notify::MAIN_VARIABLE).is_none() {
-            // Or a `supervise` below, whose parent may be PID 1 as well, would take
-            // itself for the main process.
-            let own_pid = setup.own_pid.to_string();
-            set(notify::MAIN_VARIABLE, OsStr::new(&own_pid));
+    for variable in setup.variables {
+        match *variable {
+            Variable::Default(name, _) if environment::value_of(name).is_some() => {}
+            Variable::Set(name, value) | Variable::Default(name, value) => set(name, value),
+            Variable::Remove(name) => unset(name),
         }
     }
-    OF_THIS_RUN.into_iter().for_each(unset);
     signals::give_back(&setup.inherited);
     let error = exec::exec(arguments);
     signals::block_all();

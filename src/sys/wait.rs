@@ -3,10 +3,9 @@
 
 use nix::errno::Errno;
 
-use super::{checked, closing, process};
-use crate::procfs;
+use super::{checked, closing};
+use crate::ending::Ending;
 use crate::signal::Signal;
-use crate::status::Ending;
 
 /// One answer of waitpid(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,17 +22,18 @@ pub(crate) enum Waited {
     NoChildren,
 }
 
-/// Asks for the next change of any child, without waiting.
-pub(crate) fn any() -> Waited {
-    wait(-1)
+/// Asks for the next change of any child, without waiting. `children` lists them, as
+/// far as that can be told; it is asked only while descriptors are being closed.
+pub(crate) fn any(children: fn() -> Vec<i32>) -> Waited {
+    wait(-1, Some(children))
 }
 
 /// Asks for a change of this child, without waiting.
 pub(crate) fn one(pid: i32) -> Waited {
-    wait(pid)
+    wait(pid, None)
 }
 
-fn wait(pid: i32) -> Waited {
+fn wait(pid: i32, children: Option<fn() -> Vec<i32>>) -> Waited {
     // `__WALL`: or ECHILD would overlook children that a clone(2) of before
     // our own start made with another exit signal.
     let flags = libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED | libc::__WALL;
@@ -44,10 +44,14 @@ fn wait(pid: i32) -> Waited {
             libc::waitpid(pid, &raw mut status, flags)
         }));
         match result {
-            Ok(0) if pid == -1 && closing::is_busy() && !has_others() => {
-                return Waited::NoChildren;
+            Ok(0) => {
+                return match children {
+                    Some(children) if closing::is_busy() && !has_others(children) => {
+                        Waited::NoChildren
+                    }
+                    _ => Waited::Nothing,
+                };
             }
-            Ok(0) => return Waited::Nothing,
             Ok(pid) => {
                 // A pid is an int; the conversion cannot fail.
                 let pid = i32::try_from(pid).unwrap_or_default();
@@ -68,13 +72,13 @@ fn wait(pid: i32) -> Waited {
 
 /// Whether there is a child that does not just close descriptors: one may do so for
 /// ever, and nobody is to wait for it.
-fn has_others() -> bool {
+fn has_others(children: fn() -> Vec<i32>) -> bool {
     // Those that send SIGCHLD when they end are seen without `__WALL`.
     let flags = libc::WNOHANG | libc::WNOWAIT | libc::WEXITED;
     // SAFETY: takes plain integers and a null pointer for what nobody reads.
     let seen = checked(unsafe { libc::syscall(libc::SYS_waitid, libc::P_ALL, 0, 0, flags, 0) });
     seen != Err(Errno::ECHILD)
-        || procfs::children(process::own_pid())
+        || children()
             .into_iter()
             .any(|child| !closing::is_closer(child))
 }

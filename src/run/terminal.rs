@@ -10,28 +10,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use log::debug;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, getpgrp, getsid, tcgetpgrp, tcsetpgrp};
 
-use crate::origin::{Facts, Sender, may_be_typed};
-use crate::procfs;
+use crate::decide::origin::{Facts, Sender, may_be_typed};
+use crate::processes::procfs;
 use crate::settings::ForwardTo;
 use crate::signal::{Received, Signal};
-use crate::sys::descriptors::above_stdio;
 use crate::sys::process;
-
-/// The process group that the command runs in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Group {
-    /// Ours.
-    Shared,
-    /// Its own.
-    Own,
-    /// Its own, and made the terminal's foreground group before it executes.
-    OwnInForeground,
-}
+use crate::sys::spawn::Group;
+use crate::sys::tty;
 
 /// The terminal as it was at the start, and what we changed.
 #[expect(clippy::struct_excessive_bools, reason = "facts, each of its own")]
@@ -81,7 +69,7 @@ impl Terminal {
             modes: None,
             handed_over: None,
         };
-        let Some((device, is_inherited)) = find() else {
+        let Some((device, is_inherited)) = tty::find() else {
             return terminal;
         };
         let Ok(foreground) = tcgetpgrp(&device) else {
@@ -125,7 +113,7 @@ impl Terminal {
     /// The terminal and its foreground group; `None` if it is gone.
     fn device(&self) -> Option<(OwnedFd, Pid)> {
         let Some(kept) = &self.kept else {
-            return controlling_terminal();
+            return tty::controlling_terminal();
         };
         let foreground = tcgetpgrp(kept).ok()?;
         Some((kept.try_clone().ok()?, foreground))
@@ -336,33 +324,4 @@ impl Terminal {
 fn may_handle(pid: i32, signals: &[Signal]) -> bool {
     procfs::signal_sets(pid)
         .is_none_or(|sets| signals.iter().any(|signal| sets.handled.contains(*signal)))
-}
-
-/// The controlling terminal and its foreground group, if there is one.
-pub(crate) fn controlling_terminal() -> Option<(OwnedFd, Pid)> {
-    let (device, _) = find()?;
-    let foreground = tcgetpgrp(&device).ok()?;
-    Some((device, foreground))
-}
-
-/// The controlling terminal, and whether it is an inherited descriptor.
-///
-/// It is opened anew each time: held open it would keep the other side of the
-/// terminal from seeing that everyone has gone. Where there is no /dev/tty to open
-/// (a root filesystem without devices), stdin, stdout or stderr may be it.
-fn find() -> Option<(OwnedFd, bool)> {
-    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    match open("/dev/tty", flags, Mode::empty()) {
-        Ok(device) => Some((above_stdio(device)?, false)),
-        // There is none.
-        Err(Errno::ENXIO) => None,
-        Err(_) => {
-            let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-            [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]
-                .into_iter()
-                // Refused for a terminal that is not the controlling one.
-                .find(|fd| tcgetpgrp(fd).is_ok())
-                .and_then(|fd| Some((fd.try_clone_to_owned().ok()?, true)))
-        }
-    }
 }

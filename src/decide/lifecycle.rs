@@ -14,9 +14,9 @@
 
 use std::time::Duration;
 
-use crate::origin::Origin;
+use crate::decide::origin::Origin;
+use crate::ending::Ending;
 use crate::signal::{Received, Signal, SignalSet};
-use crate::status::Ending;
 
 #[cfg(test)]
 mod enumeration;

@@ -6,24 +6,15 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::leftovers::{AllLeft, Left, REMEMBERED};
-use crate::lifecycle::Grace;
-use crate::logging;
-use crate::reason::{Named, Reason};
+use crate::decide::lifecycle::Grace;
+use crate::decide::reason::{AllLeft, Left, Named, REMEMBERED, Reason};
+use crate::ending::Ending;
 use crate::settings::Settings;
 use crate::signal::Signal;
-use crate::status::Ending;
 
 /// The version of the report's form. A field that is added leaves it as it is; one
 /// that is removed or changes its meaning makes it the next.
 const VERSION: u8 = 1;
-
-/// The limit of a report in bytes, unless another is set: Kubernetes takes no more of
-/// a container's termination message, and less in a pod of more than three containers.
-pub(crate) const DEFAULT_LIMIT: usize = 4096;
-
-/// The lowest limit: what is left of any report when all that can be cut is cut.
-pub(crate) const LOWEST_LIMIT: usize = 1024;
 
 /// How many bytes of a text of its own length are kept: of a name, of an error.
 const LONGEST_TEXT: usize = 400;
@@ -338,7 +329,7 @@ impl Account {
     pub(crate) fn report(&self) -> Option<String> {
         let mut form = Form::of(self);
         loop {
-            let text = logging::to_json(&form)?;
+            let text = super::logger::to_json(&form)?;
             if text.len() < self.limit {
                 return Some(text + "\n");
             }
@@ -531,6 +522,7 @@ fn seconds(time: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{DEFAULT_LIMIT, LOWEST_LIMIT};
 
     const KILL: Ending = Ending::Killed(Signal::KILL, false);
     const TERM: Ending = Ending::Killed(Signal::TERM, false);

@@ -22,11 +22,12 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::socket::{Shutdown, UnixAddr, bind, connect, getsockname, shutdown};
 use nix::sys::stat::{Mode, umask};
 
-use crate::procfs::{self, Identity, Kinship};
+use crate::processes::procfs::{self, Identity, Kinship};
 use crate::sys::closing::{self, Passed};
 use crate::sys::datagram::{self, Credentials, Datagram};
 use crate::sys::descriptors::{self, above_stdio};
-use crate::sys::process::{PidFd, own_pid};
+use crate::sys::pidfd::PidFd;
+use crate::sys::process::own_pid;
 use crate::sys::signals;
 
 /// The variable that names the socket.

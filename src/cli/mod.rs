@@ -8,9 +8,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValuesRef;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::lifecycle::{Grace, Leftovers};
-use crate::report;
-use crate::settings::{self, ForwardTo, LogFormat, ReportPath, Settings};
+use crate::decide::lifecycle::{Grace, Leftovers};
+use crate::settings::{self, DEFAULT_LIMIT, ForwardTo, LogFormat, ReportPath, Settings};
 use crate::signal::{Signal, SignalSet};
 
 /// What the name of every environment variable starts with; the rest is the
@@ -578,7 +577,7 @@ impl Reader<'_> {
         }
         let report_limit = match self.one("report-limit")? {
             Some(given) => given.read(settings::parse_report_limit)?,
-            None => report::DEFAULT_LIMIT,
+            None => DEFAULT_LIMIT,
         };
         let log_format = match self.one("log-format")? {
             Some(given) => given.read(settings::parse_log_format)?,

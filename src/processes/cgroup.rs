@@ -2,7 +2,7 @@
 //! and whether a process's is frozen. Reading may fail anywhere: then nothing is
 //! known.
 
-use crate::procfs;
+use crate::processes::procfs;
 
 /// Where the hierarchies are mounted, by convention: version 2, version 2 beside
 /// version 1, and version 1 by the name of the controller.

@@ -13,9 +13,9 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::geteuid;
 
-use crate::procfs::KnownUids;
 use crate::settings::ReportPath;
 use crate::sys::descriptors::above_stdio;
+use crate::sys::user_ids::KnownUids;
 
 /// It holds the whole command line.
 const MODE: Mode = Mode::from_bits_truncate(0o600);

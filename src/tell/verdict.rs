@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::report::{Account, Outcome, Sender, Stop};
+use crate::ending::Ending;
 use crate::settings::Rehearse;
 use crate::signal::Signal;
-use crate::status::Ending;
+use crate::tell::account::{Account, Outcome, Sender, Stop};
 
 /// The lines of the verdict, and whether the rehearsal passed. No line but that of a
 /// rehearsal that passed has the word for it, so that a search finds nothing else.

@@ -4,9 +4,15 @@ use std::ffi::CString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::lifecycle::{Grace, Leftovers};
-use crate::report::LOWEST_LIMIT;
+use crate::decide::lifecycle::{Grace, Leftovers};
 use crate::signal::{Signal, SignalSet};
+
+/// The limit of a report in bytes, unless another is set: Kubernetes takes no more of
+/// a container's termination message, and less in a pod of more than three containers.
+pub(crate) const DEFAULT_LIMIT: usize = 4096;
+
+/// The lowest limit: what is left of any report when all that can be cut is cut.
+pub(crate) const LOWEST_LIMIT: usize = 1024;
 
 /// Everything that the command line and the environment can set.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,12 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use log::{debug, error, info, warn};
 use nix::errno::Errno;
 
-use crate::cgroup;
-use crate::procfs::{self, Identity, KnownUids, Processes, Stat, Uids};
-use crate::reason::{self, Facts, Named, Reason};
+use crate::decide::reason::{self, AllLeft, Facts, Left, Named, REMEMBERED, Reason};
+use crate::processes::cgroup;
+use crate::processes::procfs::{self, Identity, Processes, Stat, Uids};
 use crate::signal::{Received, Signal};
-use crate::sys::process::{self, PidFd, Rights};
-use crate::sys::signals::{Target, kill, send_on, send_on_by_handle};
+use crate::sys::kill::{Target, kill, send_on, send_on_by_handle};
+use crate::sys::pidfd::PidFd;
+use crate::sys::process::{self, Rights};
+use crate::sys::user_ids::KnownUids;
 use crate::sys::{as_user, closing, descriptors};
 
 /// How often the tree is read at most, until a reading shows nobody new.
@@ -26,9 +28,6 @@ const READINGS: usize = 4;
 
 /// How many processes are named in the log.
 const NAMED: usize = 10;
-
-/// How many are kept for a report.
-pub(crate) const REMEMBERED: usize = 64;
 
 /// How many processes of other users are signaled together at most: a handle of each is
 /// kept until then.
@@ -106,27 +105,6 @@ impl We {
             .iter()
             .any(|uid| [self.real, self.effective].contains(uid))
     }
-}
-
-/// A process that is left, and why.
-#[derive(Clone, Debug)]
-pub(crate) struct Left {
-    /// Which.
-    pub(crate) process: Named,
-    /// Why it is still there.
-    pub(crate) reason: Reason,
-}
-
-/// All that are left.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct AllLeft {
-    /// How many, with those that have ended and are not reaped.
-    pub(crate) all: usize,
-    /// How many others than the command have not ended.
-    pub(crate) others: usize,
-    /// The first of them, looked at closely: that takes a dozen files of each, and
-    /// the more there are the less each is read.
-    pub(crate) explained: Vec<Left>,
 }
 
 /// How a signal went.

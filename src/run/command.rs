@@ -1,30 +1,32 @@
 //! The shell around the lifecycle: waits for the next event, asks it what to
 //! do, does it. The one loop, and the one clock.
 
+use std::ffi::{OsStr, OsString};
 use std::time::{Duration, Instant};
 
 use log::{debug, error, info, warn};
 use nix::errno::Errno;
 
-use crate::cgroup;
-use crate::leftovers::{AllLeft, Leftovers};
-use crate::lifecycle::{self, Action, Event, Grace, Lifecycle, Mark, Rules, Scope};
-use crate::logging;
-use crate::notify::Relay;
-use crate::origin::{self, Origin};
-use crate::procfs;
-use crate::reason::Named;
-use crate::rehearsal::{self, in_seconds};
-use crate::report::{Account, Sender, Stop};
-use crate::report_file::ReportFile;
+use super::relay::{self, Relay};
+use super::terminal::Terminal;
+use crate::decide::lifecycle::{self, Action, Event, Grace, Lifecycle, Mark, Rules, Scope};
+use crate::decide::origin::{self, Origin};
+use crate::decide::reason::{AllLeft, Named};
+use crate::ending::{self, Ending, LastAct, StatusRules};
+use crate::processes::cgroup;
+use crate::processes::leftovers::Leftovers;
+use crate::processes::procfs;
 use crate::settings::{ForwardTo, Settings};
 use crate::signal::{Received, Signal};
-use crate::status::{self, Ending, LastAct, StatusRules};
-use crate::sys::signals::{self, Inherited, Target};
-use crate::sys::spawn::{Child, Setup, spawn};
+use crate::sys::kill::Target;
+use crate::sys::signals::{self, Inherited};
+use crate::sys::spawn::{Child, Group, Setup, Variable, spawn};
 use crate::sys::wait::{self, Waited};
 use crate::sys::{descriptors, memory, process};
-use crate::terminal::{Group, Terminal};
+use crate::tell::account::{Account, Sender, Stop};
+use crate::tell::logger;
+use crate::tell::report_file::ReportFile;
+use crate::tell::verdict::{self, in_seconds};
 
 /// How many children are reaped before signals and the deadline are looked at
 /// again, so that a storm of them delays neither.
@@ -41,7 +43,7 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> LastAct {
         Ok(file) => file,
         Err(why) => {
             error!("{why}");
-            return LastAct::Exit(status::FAILED);
+            return LastAct::Exit(ending::FAILED);
         }
     };
     let mut account = Account::new(settings);
@@ -51,7 +53,7 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> LastAct {
         Err(why) => {
             error!("{why}");
             account.error = Some(why);
-            LastAct::Exit(status::FAILED)
+            LastAct::Exit(ending::FAILED)
         }
     };
     account.ran = started.elapsed();
@@ -78,9 +80,9 @@ fn conclude(
     if let Some(rehearse) = &settings.rehearse
         && account.error.is_none()
     {
-        let (lines, passed) = rehearsal::verdict(&account, rehearse);
+        let (lines, passed) = verdict::verdict(&account, rehearse);
         for line in lines {
-            logging::say(&line);
+            logger::say(&line);
         }
         last_act = LastAct::Exit(u8::from(!passed));
     }
@@ -114,7 +116,7 @@ fn start<'a>(
     };
     if let Some(signal) = settings.parent_death {
         let parent = nix::unistd::getppid().as_raw();
-        process::die_with_parent(signal, parent).map_err(|errno| {
+        signals::set_parent_death_signal(signal, parent).map_err(|errno| {
             format!(
                 "--parent-death-signal: cannot ask for {signal}: prctl: {}; leave the option out",
                 errno.desc()
@@ -124,12 +126,14 @@ fn start<'a>(
 
     let relay = open_relay(settings)?;
     let mut terminal = Terminal::look(own_pid, settings.forward_to, settings.parent_death);
+    let own_pid_text = OsString::from(own_pid.to_string());
+    let variables = command_variables(relay.as_ref(), &own_pid_text);
     let setup = Setup {
         own_pid,
         inherited,
         parent_death: (!pid1).then_some(Signal::TERM),
         group: terminal.group(),
-        notify_socket: relay.as_ref().map(Relay::address),
+        variables: &variables,
     };
     let child = spawn(&settings.command, setup).map_err(|errno| {
         format!(
@@ -194,6 +198,26 @@ fn start<'a>(
         reaping: true,
         batches: 0,
     })
+}
+
+/// Variables that are about one run of `supervise`: one below would write its report to
+/// the same file, rehearse as well, and wait for a second time.
+const OF_THIS_RUN: [&str; 3] = [
+    "SUPERVISE_REPORT",
+    "SUPERVISE_REHEARSE",
+    "SUPERVISE_STOP_DELAY",
+];
+
+/// How the command's environment differs from ours.
+fn command_variables<'a>(relay: Option<&'a Relay>, own_pid: &'a OsStr) -> Vec<Variable<'a>> {
+    let mut variables: Vec<_> = OF_THIS_RUN.map(Variable::Remove).into();
+    if let Some(relay) = relay {
+        variables.push(Variable::Set(relay::VARIABLE, relay.address()));
+        // Or a `supervise` below, whose parent may be PID 1 as well, would take
+        // itself for the main process.
+        variables.push(Variable::Default(relay::MAIN_VARIABLE, own_pid));
+    }
+    variables
 }
 
 fn open_relay(settings: &Settings) -> Result<Option<Relay>, String> {
@@ -290,7 +314,7 @@ impl Supervisor<'_> {
                     "cannot wait for signals: rt_sigtimedwait: {}; allow this system call",
                     errno.desc()
                 );
-                return Err(LastAct::Exit(status::FAILED));
+                return Err(LastAct::Exit(ending::FAILED));
             }
         }
         if self.reaping {
@@ -404,7 +428,7 @@ impl Supervisor<'_> {
             relay.catch_up(self.command);
         }
         for _ in 0..BATCH {
-            match wait::any() {
+            match wait::any(|| procfs::children(process::own_pid())) {
                 Waited::Ended(pid, ending) if Some(pid) == self.command => {
                     self.command_ended(pid, ending)?;
                 }
@@ -473,7 +497,7 @@ impl Supervisor<'_> {
         self.terminal.take_back();
         if let Some(failure) = self.child.exec_error() {
             let hint = match &self.settings.hint {
-                Some(hint) if failure.status == status::NOT_FOUND => format!(" ({hint})"),
+                Some(hint) if failure.status == ending::NOT_FOUND => format!(" ({hint})"),
                 _ => String::new(),
             };
             error!("{}{hint}", failure.text);

@@ -5,6 +5,9 @@ use std::fmt;
 
 use crate::signal::{Signal, SignalSet};
 
+/// How many are kept for a report.
+pub(crate) const REMEMBERED: usize = 64;
+
 /// A process by its number and the name that it goes by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Named {
@@ -258,6 +261,27 @@ impl fmt::Display for Reason {
             Self::Unknown(signal) => write!(f, "it was sent {signal}"),
         }
     }
+}
+
+/// A process that is left, and why.
+#[derive(Clone, Debug)]
+pub(crate) struct Left {
+    /// Which.
+    pub(crate) process: Named,
+    /// Why it is still there.
+    pub(crate) reason: Reason,
+}
+
+/// All that are left.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AllLeft {
+    /// How many, with those that have ended and are not reaped.
+    pub(crate) all: usize,
+    /// How many others than the command have not ended.
+    pub(crate) others: usize,
+    /// The first of them, looked at closely: that takes a dozen files of each, and
+    /// the more there are the less each is read.
+    pub(crate) explained: Vec<Left>,
 }
 
 #[cfg(test)]

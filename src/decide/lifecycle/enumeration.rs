@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::origin::{Facts, Sender};
+use crate::decide::origin::{Facts, Sender};
 
 /// The longest course without repetition has eight events: stop, ask the rest,
 /// command ended, some left, grace over, kill again, some left, kill over.

@@ -1,0 +1,6 @@
+//! What decides: functions from facts to answers, with no system call, no clock and no
+//! log, so that each can be tested by all its cases.
+
+pub(crate) mod lifecycle;
+pub(crate) mod origin;
+pub(crate) mod reason;

@@ -1,0 +1,7 @@
+//! What people and programs are told: log lines, the account of a run, the report, and
+//! the verdict of a rehearsal.
+
+pub(crate) mod account;
+pub(crate) mod logger;
+pub(crate) mod report_file;
+pub(crate) mod verdict;
