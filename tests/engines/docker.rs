@@ -5,11 +5,11 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::UNIX_EPOCH;
 
-use crate::common::eventually;
 use crate::engine::{Container, Engine};
-use crate::harness::{Test, tests};
+use crate::harness::eventually;
 use crate::images::Image;
 use crate::need::Need;
+use crate::runner::{Test, tests};
 use crate::stops::{self, LIMIT};
 use crate::terminal::{CTRL_C, Terminal};
 use crate::{machine, programs};

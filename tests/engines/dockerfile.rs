@@ -1,10 +1,10 @@
 //! The project's own Dockerfile.
 
 use crate::docker::docker;
-use crate::harness::{Test, tests};
 use crate::images::Image;
 use crate::need::Need;
 use crate::programs;
+use crate::runner::{Test, tests};
 use crate::stops::LIMIT;
 use crate::toolchain;
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use crate::common::{Folder, PATIENCE};
+use crate::harness::{Folder, PATIENCE};
 use crate::images::Image;
 
 /// Docker or Podman.

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::common::{Folder, eventually};
 use crate::docker::docker;
-use crate::harness::{Test, tests};
+use crate::harness::{Folder, eventually};
 use crate::images::Image;
 use crate::need::Need;
 use crate::podman::{note_pods, podman};
+use crate::runner::{Test, tests};
 use crate::swarm;
 
 pub fn tests() -> Vec<Test> {
@@ -45,7 +45,7 @@ fn kubernetes_md() {
 }
 
 /// Of the README only what is about images: its other blocks are run by
-/// `tests/documents.rs`.
+/// `tests/documents`.
 fn the_readme() {
     let _turn = turn();
     docker().image(Image::Supervise);
@@ -175,7 +175,7 @@ fn execute(block: &Block, folder: &Folder) -> String {
             }
             said
         }
-        // It is an example, and `tests/documents.rs` compares the two.
+        // It is an example, and `tests/documents` compares the two.
         "yaml" => String::new(),
         other => panic!("nobody knows what a block of {other:?} is for"),
     }

@@ -3,10 +3,10 @@
 
 use crate::docker::{docker, init};
 use crate::engine::Engine;
-use crate::harness::{Test, tests};
 use crate::images::Image;
 use crate::need::Need;
 use crate::podman::podman;
+use crate::runner::{Test, tests};
 use crate::stops::{LIMIT, WORKER};
 use crate::{machine, programs};
 

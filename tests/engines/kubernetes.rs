@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::common::{Folder, eventually};
 use crate::guides;
-use crate::harness::{Test, tests};
+use crate::harness::{Folder, eventually};
 use crate::images::Image;
 use crate::need::Need;
 use crate::podman::{note_pods, podman};
+use crate::runner::{Test, tests};
 use crate::stops::WORKER;
 
 pub fn tests() -> Vec<Test> {

@@ -11,7 +11,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{SigSet, Signal};
 
-use crate::common::{eventually, is_root, send};
+use crate::harness::{eventually, is_root, send};
 use crate::need::programs;
 use crate::programs;
 

@@ -16,12 +16,11 @@
     reason = "test code"
 )]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod docker;
 mod dockerfile;
 mod engine;
 mod guides;
+#[path = "../harness/mod.rs"]
 mod harness;
 mod images;
 mod init;
@@ -32,6 +31,7 @@ mod podman;
 mod programs;
 mod restricted;
 mod root;
+mod runner;
 mod stops;
 mod swarm;
 mod systemd;
@@ -40,7 +40,7 @@ mod toolchain;
 
 use std::process::ExitCode;
 
-use harness::{Arguments, Test};
+use runner::{Arguments, Test};
 
 /// Most of the time a test waits for a grace period.
 const THREADS: usize = 6;
@@ -76,10 +76,10 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if machine::is_inside() {
-        return harness::run(&arguments, tests(), THREADS, None);
+        return runner::run(&arguments, tests(), THREADS, None);
     }
     if let Some(why) = machine::missing() {
-        return harness::run(&arguments, tests(), THREADS, Some(&why));
+        return runner::run(&arguments, tests(), THREADS, Some(&why));
     }
     if let Err(why) = programs::check() {
         eprintln!("error: {why}");

@@ -1,9 +1,9 @@
 //! `supervise` as the entry point of Podman containers.
 
 use crate::engine::Engine;
-use crate::harness::{Test, tests};
 use crate::machine;
 use crate::need::Need;
+use crate::runner::{Test, tests};
 use crate::stops;
 
 pub fn tests() -> Vec<Test> {

@@ -1,10 +1,10 @@
 //! Docker containers that may do less than others.
 
 use crate::docker::docker;
-use crate::harness::{Test, tests};
 use crate::images::Image;
 use crate::machine;
 use crate::need::Need;
+use crate::runner::{Test, tests};
 use crate::stops;
 
 pub fn tests() -> Vec<Test> {

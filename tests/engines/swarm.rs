@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Once;
 
-use crate::common::{Folder, eventually};
 use crate::docker::{docker, events};
-use crate::harness::{Test, tests};
+use crate::harness::{Folder, eventually};
 use crate::images::Image;
 use crate::need::Need;
+use crate::runner::{Test, tests};
 
 pub fn tests() -> Vec<Test> {
     tests![&[Need::Docker];

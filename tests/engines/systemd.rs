@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::common::Folder;
-use crate::harness::{Test, tests};
+use crate::harness::Folder;
 use crate::need::Need;
+use crate::runner::{Test, tests};
 use crate::{machine, programs, root};
 
 pub fn tests() -> Vec<Test> {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::openpty;
 
-use crate::common::{PATIENCE, eventually};
+use crate::harness::{PATIENCE, eventually};
 
 pub const CTRL_C: &str = "\x03";
 

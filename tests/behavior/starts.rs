@@ -2,19 +2,9 @@
 //! and none hangs. `TEST_SUPERVISE_STARTS` says how many (each way); the
 //! default keeps the suite short.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may stop at the first surprise"
-)]
-
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::*;
+use crate::harness::*;
 
 /// Every signal but SIGKILL and SIGSTOP, as /proc/PID/status shows a set.
 const ALL_BLOCKED: &str = "fffffffffffbfeff";

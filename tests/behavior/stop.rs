@@ -6,19 +6,9 @@
 //! machine's own would disturb everything else on it. The one clock in the
 //! program is `Instant`, which is the monotonic one.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may stop at the first surprise"
-)]
-
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::*;
+use crate::harness::*;
 
 /// A shell that ignores what is asked of it and ends when its file is there.
 const NEVER: &str = "trap '' TERM; while :; do sleep 0.05; done";
@@ -942,8 +932,7 @@ fn below_an_init_that_exits_with_us_auto_stops_the_leftovers() {
     ] {
         let folder = Folder::new();
         let shell = std::fs::canonicalize("/bin/sh").unwrap();
-        let init = folder.file(name);
-        std::fs::copy(shell, &init).unwrap();
+        let init = folder.copy_program(shell.to_str().unwrap(), name, 0o755);
         let (ready, told) = (folder.file("ready"), folder.file("told"));
         let script = format!(
             "{before} {SUPERVISE} -v -- sh -c \"(trap 'echo > {told}; exit' TERM; echo > {ready}

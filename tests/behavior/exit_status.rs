@@ -1,19 +1,9 @@
 //! The exit status is the command's: its code, or its death by a signal.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may stop at the first surprise"
-)]
-
-mod common;
-
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
-use common::*;
+use crate::harness::*;
 
 #[test]
 fn every_exit_code_is_passed_on() {

@@ -1,21 +1,11 @@
 //! What the log says of a process that has not ended, each reason provoked; who
 //! asked; and who killed the command if it was not supervise.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may stop at the first surprise"
-)]
-
-mod common;
-
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
-use common::report::Reported;
-use common::*;
+use crate::harness::report::Reported;
+use crate::harness::*;
 
 /// How long before the deadline those that are left are named for the first time:
 /// half of this.

@@ -1,17 +1,7 @@
 //! Where the kernel or a sandbox offers less: /proc missing, hidden or another
 //! namespace's, newer system calls forbidden. Less is known; nothing fails.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may stop at the first surprise"
-)]
-
-mod common;
-
-use common::*;
+use crate::harness::*;
 
 /// Leaves two behind when it ends by SIGTERM: one in its process group, one in
 /// a session of its own. Both say when they were asked.

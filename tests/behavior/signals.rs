@@ -1,18 +1,8 @@
 //! Signals reach the command: each, once, in order, with what they carry.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may stop at the first surprise"
-)]
-
-mod common;
-
 use std::io::BufRead as _;
 
-use common::*;
+use crate::harness::*;
 
 const RTMIN: i32 = 34;
 

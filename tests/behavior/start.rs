@@ -6,23 +6,13 @@
 //! test build cannot load its libraries; ENOMEM from fork(2), which this machine's
 //! overcommitting kernel does not give.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may stop at the first surprise"
-)]
-
-mod common;
-
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 
-use common::*;
+use crate::harness::*;
 
 /// What a command prints when it is run with these words, stdin at /dev/null.
 fn output(words: &[&str]) -> (String, String, Option<i32>) {

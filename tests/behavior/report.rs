@@ -1,22 +1,11 @@
 //! The report of a run: one JSON object, as its schema says, that tells what
 //! happened; JSON log lines; and the verdict of a rehearsal.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may stop at the first surprise"
-)]
-
-mod common;
-
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Output};
 
-use common::report::{Reported, VALIDATE, validator};
-use std::os::unix::fs::{PermissionsExt, symlink};
-
-use common::*;
+use crate::harness::report::{Reported, VALIDATE, validator};
+use crate::harness::*;
 use serde_json::{Value, json};
 
 #[test]
@@ -64,7 +53,7 @@ const DEAF: &str = "exec sleep 1029";
 
 #[test]
 fn the_example_in_the_guide_is_one() {
-    let guide = include_str!("../docs/report.md");
+    let guide = include_str!("../../docs/report.md");
     let example = guide.split("```json\n").nth(1).unwrap().split("```").next();
     let folder = Folder::new();
     folder.write("report", example.unwrap(), 0o644);

@@ -1,18 +1,5 @@
 //! The programs in `examples/`: each does under `supervise` what its first
 //! lines say, in every home.
-#![expect(
-    clippy::print_stderr,
-    reason = "what is skipped is said on stderr, as in tests/common"
-)]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may stop at the first surprise"
-)]
-
-mod common;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -20,7 +7,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use common::*;
+use crate::harness::*;
 
 /// Every file in `examples/`; each is in a test below.
 const EXAMPLES: [&str; 6] = [
@@ -55,7 +42,7 @@ fn in_every_home(test: impl Fn(Home) + Sync) {
             if succeeds(home, &["test", "-r", &example("worker.py")]) {
                 scope.spawn(move || test(home));
             } else {
-                eprintln!("SKIPPED: the user of {home:?} cannot read the examples");
+                skipped(&format!("the user of {home:?} cannot read the examples"));
             }
         }
     });
@@ -65,7 +52,9 @@ fn in_every_home(test: impl Fn(Home) + Sync) {
 fn in_every_home_with_python(test: impl Fn(Home, &str) + Sync) {
     in_every_home(|home| match python(home) {
         Some(python) => test(home, python),
-        None => eprintln!("SKIPPED: no python3 with asyncio that {home:?} can execute"),
+        None => skipped(&format!(
+            "no python3 with asyncio that {home:?} can execute"
+        )),
     });
 }
 

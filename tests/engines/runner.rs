@@ -21,7 +21,7 @@ pub struct Test {
 /// Names the functions of a module as tests: `tests!(needs; one, other)`.
 macro_rules! tests {
     ($needs:expr; $($test:ident),+ $(,)?) => {
-        vec![$($crate::harness::Test {
+        vec![$($crate::runner::Test {
             name: format!(
                 "{}::{}",
                 module_path!().trim_start_matches("engines::"),
@@ -148,7 +148,7 @@ pub fn run(
 fn outcome(test: &Test, left_out: Option<&str>) -> Outcome {
     let Test { name, needs, run } = test;
     if let Some(why) = left_out.or_else(|| needs.iter().find_map(|need| need.missing())) {
-        crate::common::skipped(&format!("{name}: {why}"));
+        crate::harness::skipped(&format!("{name}: {why}"));
         println!("test {name} ... ignored");
         return Outcome::LeftOut;
     }

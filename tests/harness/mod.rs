@@ -1,6 +1,7 @@
 //! Running `supervise` in its homes: as PID 1 of a namespace and not, as root
 //! and as a normal user. A test waits for facts, with a deadline, and whatever
-//! it started ends with it.
+//! it started ends with it. Tests run in threads of one process: none may change what
+//! belongs to the process (folder, environment, signals).
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 #![allow(
     clippy::unwrap_used,
@@ -21,8 +22,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -33,18 +34,50 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub const SUPERVISE: &str = env!("CARGO_BIN_EXE_supervise");
 
-/// The fixture program; see `tests/fixture/fixture.rs`.
+/// The fixture program; see `tests/fixture/fixture.rs`. Plain `cargo test` has built it;
+/// with `--test NAME` Cargo builds no example, so that it may be missing or old.
 pub fn fixture() -> String {
-    let path = Path::new(SUPERVISE)
-        .parent()
-        .unwrap()
-        .join("examples/fixture");
+    static PATH: OnceLock<String> = OnceLock::new();
+    let made = || {
+        let folder = Path::new(SUPERVISE).parent().unwrap();
+        let path = folder.join("examples/fixture");
+        let written = |path: &Path| {
+            std::fs::metadata(path)
+                .and_then(|file| file.modified())
+                .ok()
+        };
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixture/fixture.rs");
+        if written(&path) < written(&source) {
+            build_fixture(folder);
+        }
+        path.to_str().unwrap().to_owned()
+    };
+    PATH.get_or_init(made).clone()
+}
+
+/// Builds it for the same target and with the same profile as what is tested, which the
+/// folder's name tells: `target/debug`, `target/x86_64-unknown-linux-musl/release`.
+fn build_fixture(folder: &Path) {
+    let name = |folder: &Path| folder.file_name().unwrap().to_str().unwrap().to_owned();
+    let profile = name(folder).replace("debug", "dev");
+    let mut command = Command::new(env!("CARGO"));
+    command
+        .args(["build", "--example", "fixture", "--profile", &profile])
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    let above = folder.parent().unwrap();
+    let target = name(above);
+    let root = if target.contains("-linux-") {
+        command.args(["--target", &target]);
+        above.parent().unwrap()
+    } else {
+        above
+    };
+    let output = command.env("CARGO_TARGET_DIR", root).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
     assert!(
-        path.exists(),
-        "{} is not built: cargo build --example fixture",
-        path.display()
+        output.status.success(),
+        "cannot build the fixture: {errors}"
     );
-    path.to_str().unwrap().to_owned()
 }
 
 /// Where `supervise` runs.
@@ -82,8 +115,13 @@ impl Home {
         }
     }
 
-    /// Whether this machine allows it; if not, says so aloud.
+    /// Whether this machine allows it; if not, says so aloud, once.
     pub fn is_possible(self) -> bool {
+        static TRIED: [OnceLock<bool>; 3] = [const { OnceLock::new() }; 3];
+        *TRIED[self as usize].get_or_init(|| self.try_it())
+    }
+
+    fn try_it(self) -> bool {
         let Some((program, arguments)) = self.prefix().split_first().map(|(p, a)| (*p, a.to_vec()))
         else {
             return true;
@@ -92,23 +130,15 @@ impl Home {
             .args(arguments)
             .args([SUPERVISE, "--version"])
             .output();
-        match tried {
-            Ok(output) if output.status.success() => true,
-            Ok(output) => {
-                let why = String::from_utf8_lossy(&output.stderr);
-                // A machine that is full for the moment is no machine that
-                // forbids it.
-                assert!(!why.contains("Resource temporarily unavailable"), "{why}");
-                skipped(&format!("{self:?} is not possible here: {}", why.trim()));
-                false
-            }
-            Err(error) => {
-                skipped(&format!(
-                    "{self:?} is not possible here: {program}: {error}"
-                ));
-                false
-            }
-        }
+        let why = match tried {
+            Ok(output) if output.status.success() => return true,
+            Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            Err(error) => format!("{program}: {error}"),
+        };
+        // A machine that is full for the moment is no machine that forbids it.
+        assert!(!why.contains("Resource temporarily unavailable"), "{why}");
+        skipped(&format!("{self:?} is not possible here: {why}"));
+        false
     }
 }
 

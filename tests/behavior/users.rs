@@ -1,19 +1,9 @@
 //! Processes of other users, where `supervise` is root without `CAP_KILL`, as in a
 //! container with `cap_drop: ALL` and no more than SETUID and SETGID.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may stop at the first surprise"
-)]
-
-mod common;
-
 use std::os::unix::fs::{PermissionsExt, chown};
 
-use common::*;
+use crate::harness::*;
 
 const WITHOUT_KILL: [&str; 3] = ["setpriv", "--bounding-set=-kill", "--inh-caps=-kill"];
 
@@ -71,8 +61,7 @@ const ADVICE: &str = "it runs as another user; grant CAP_KILL or CAP_SETUID, or 
 
 /// A copy of the fixture that becomes user 61001 without any right.
 fn setuid_fixture(folder: &Folder) -> String {
-    let program = folder.file("fixture");
-    std::fs::copy(fixture(), &program).unwrap();
+    let program = folder.copy_program(&fixture(), "fixture", 0o755);
     chown(&program, Some(61001), None).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o4755)).unwrap();
     program

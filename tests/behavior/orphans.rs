@@ -1,18 +1,8 @@
 //! Children: every one that ends is reaped, the command's status is its own
 //! among thousands, and neither a storm nor idleness costs anything else.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may stop at the first surprise"
-)]
-
-mod common;
-
-use common::report::Reported;
-use common::*;
+use crate::harness::report::Reported;
+use crate::harness::*;
 
 #[test]
 fn ends_that_are_announced_together_are_all_seen() {

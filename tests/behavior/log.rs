@@ -1,20 +1,10 @@
 //! The log goes to stderr and never holds anything up.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may stop at the first surprise"
-)]
-
-mod common;
-
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 
-use common::*;
+use crate::harness::*;
 
 #[test]
 fn a_full_pipe_that_nobody_reads_holds_nothing_up() {

@@ -9,13 +9,15 @@
     reason = "a test may stop at the first surprise"
 )]
 
-mod common;
+mod examples;
+#[path = "../harness/mod.rs"]
+mod harness;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::*;
+use harness::*;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -1,0 +1,27 @@
+//! What `supervise` does, seen from outside: one module a topic. The program runs in
+//! each of its homes (`tests/harness`).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop at the first surprise"
+)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod exit_status;
+mod log;
+mod notify;
+mod orphans;
+mod reasons;
+mod report;
+mod restricted;
+mod signals;
+mod start;
+mod starts;
+mod stop;
+mod terminal;
+mod users;
