@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
-# Three asyncio tasks that are cancelled at a stop and tidy up on their way
-# out.
+# Three asyncio tasks. SIGTERM cancels them, and each cleans up before it returns.
 #
 #   supervise -- ./async_tasks.py steps.log
 #
-# The program ends by itself when the last task has: exit status 0.
+# The program exits when the last task has returned: exit status 0.
 
 import asyncio
 import os
@@ -16,17 +15,17 @@ async def work(name, log):
     step = 0
     try:
         while True:
-            await asyncio.sleep(0.02)  # Here goes the work.
+            await asyncio.sleep(0.02)  # The work goes here.
             step += 1
             os.write(log, f"{name}: step {step}\n".encode())
     finally:
-        # The cancellation arrives at an `await`, never in between.
+        # A task is cancelled only at an `await`.
         os.write(log, f"{name}: stopped after step {step}\n".encode())
 
 
 async def main():
     stop = asyncio.Event()
-    # Unlike signal.signal() this wakes the loop, and runs in it.
+    # Unlike a handler set by signal.signal(), this one wakes the loop and runs in it.
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
@@ -38,8 +37,8 @@ async def main():
     await stop.wait()
     for task in tasks:
         task.cancel()
-    # A cancelled task returns its CancelledError here; without
-    # return_exceptions the first would end the waiting for the others.
+    # With return_exceptions, gather() waits for all tasks; otherwise the first
+    # CancelledError would end the wait.
     await asyncio.gather(*tasks, return_exceptions=True)
     print("All tasks stopped", flush=True)
 

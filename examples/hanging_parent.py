@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-# A program that hangs when it is asked to stop, while two workers of its own
-# hold work that is not saved.
+# A program that hangs on SIGTERM while its two workers hold unsaved work.
 #
 #   supervise -t 8 -- ./hanging_parent.py saved.log
 #
-# supervise asks the program, which should ask its workers and does not. After
-# three quarters of the grace period, here 6 s, supervise asks the workers
-# itself: they save and end. After 8 s it kills what is left, which is the
-# program alone: status 137 (128+9) in a container.
+# supervise sends SIGTERM to the program, which should stop its workers but does
+# not. After three quarters of the grace period, here 6 s, supervise sends SIGTERM
+# to the workers: they save and exit. After 8 s it sends SIGKILL to the program,
+# the only remaining process: status 137 (128+9) in a container.
 
 import os
 import signal
@@ -16,26 +15,26 @@ import time
 
 
 def hang(signum, frame):
-    while True:  # A lock that nobody releases, a server that never answers...
+    while True:  # For example a lock that is never released.
         time.sleep(1)
 
 
 def worker(number, log, ready):
-    asked = []
-    signal.signal(signal.SIGTERM, lambda signum, frame: asked.append(signum))
+    received = []
+    signal.signal(signal.SIGTERM, lambda signum, frame: received.append(signum))
     os.write(ready, b".")
     work = 0
-    while not asked:
-        work += 1  # In memory only: SIGKILL would lose it.
+    while not received:
+        work += 1  # Only in memory: SIGKILL would lose it.
         time.sleep(0.02)
     time.sleep(0.1)  # Saving takes a moment.
-    line = f"worker {number}: saved, asked {len(asked)} time(s), parent {os.getppid()}\n"
+    line = f"worker {number}: saved, signaled {len(received)} time(s), parent {os.getppid()}\n"
     os.write(log, line.encode())
 
 
 def main():
     log = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    # The workers tell through a pipe that they are ready for signals.
+    # Each worker writes a byte to this pipe when its handler is set.
     reader, writer = os.pipe()
     for number in (1, 2):
         if os.fork() == 0:

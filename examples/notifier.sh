@@ -1,10 +1,10 @@
 #!/bin/sh
-# A service that tells systemd when it is ready, and that it is alive. It does
-# so by a program that ends at once; see notifier.service.
+# A service that notifies systemd of its state and of its watchdog, with
+# systemd-notify, which exits at once. See notifier.service.
 
 reload() {
     systemd-notify RELOADING=1 --status='Reading the configuration'
-    # Here it would be read.
+    # The configuration would be read here.
     systemd-notify --ready --status='Running'
 }
 
@@ -13,7 +13,7 @@ trap 'echo "Shutdown complete"; exit 0' TERM
 systemd-notify --ready --status='Running'
 while :; do
     systemd-notify WATCHDOG=1
-    # The shell hears signals while it waits, not while it runs a program.
+    # A signal interrupts `wait`, but not a command in the foreground.
     sleep 3 &
     wait $!
 done

@@ -1,34 +1,34 @@
 #!/bin/sh
-# A shell that starts two workers and waits, and passes no signal on to them.
+# A shell that starts two workers and does not forward signals to them.
 #
 #   supervise -- ./shell_workers.sh requests.log
 #
-# SIGTERM reaches the shell, which thinks of itself alone and ends. Then
-# supervise, which has adopted the workers, asks them to stop, and ends when the
-# last one has, with the status of the shell.
+# supervise sends SIGTERM to the shell, which exits. supervise adopts the workers,
+# sends SIGTERM to them, and exits when both have exited, with the status of the
+# shell.
 
 log=$1
 
 worker() {
-    asked=0
-    # Field 4 is the parent at that moment: supervise, for the shell is gone.
-    trap 'asked=$((asked + 1)); read -r _ _ _ parent _ </proc/self/stat' TERM
+    signaled=0
+    # Field 4 is the parent at this moment: supervise, because the shell has exited.
+    trap 'signaled=$((signaled + 1)); read -r _ _ _ parent _ </proc/self/stat' TERM
     echo "$1 is ready" >&3
     exec 3>&-
     number=0
-    while [ "$asked" -eq 0 ]; do
+    while [ "$signaled" -eq 0 ]; do
         number=$((number + 1))
         echo "$1: request $number" >>"$log"
-        # A shell runs its trap only when the command in the foreground has
-        # ended, but a signal interrupts `wait`.
+        # A shell runs a trap only when its foreground command has exited, but a
+        # signal interrupts `wait`.
         sleep 1 &
         wait $!
     done
-    sleep 1 # Tidying up takes a moment.
-    echo "$1: last line, asked $asked time(s), parent $parent" >>"$log"
+    sleep 1 # Cleaning up takes a moment.
+    echo "$1: last line, signaled $signaled time(s), parent $parent" >>"$log"
 }
 
-# The workers tell through a pipe that they are ready for signals.
+# Each worker writes a line to this FIFO when its trap is set.
 mkfifo "$log.ready" || exit
 exec 3<>"$log.ready"
 rm "$log.ready"

@@ -3,8 +3,8 @@
 #
 #   supervise -t 5 -- ./stubborn.py
 #
-# When the grace period of 5 s is over, supervise says on stderr who has not
-# ended, kills it and accounts for it: status 137 (128+9) in a container.
+# After 5 s the grace period expires: supervise logs which process did not exit
+# and why, and sends SIGKILL to it: status 137 (128+9) in a container.
 
 import os
 import signal

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-# A worker that finishes the request in hand before it ends.
+# A worker that finishes the current request before it exits.
 #
 #   supervise -- ./worker.py requests.log
 #
-# SIGTERM or SIGINT to supervise reaches the worker, which ends by itself well
-# within the grace period: exit status 0, and no request is lost or cut short.
+# supervise forwards SIGTERM and SIGINT to the worker, which exits well within the
+# grace period: exit status 0, and no request is lost or incomplete.
 
 import os
 import signal
@@ -15,16 +15,15 @@ stopping = False
 
 
 def stop(signum, frame):
-    # Only note it: this runs between any two steps of the program, in the
-    # middle of a request too.
+    # Only set a flag, because the handler may run in the middle of a request.
     global stopping
     stopping = True
 
 
 def handle(log, number):
-    time.sleep(0.02)  # Here goes the work.
-    # One write for one line, at the end of the file whoever else writes to
-    # it: what stands in the log is a whole line.
+    time.sleep(0.02)  # The work goes here.
+    # One write per line: with O_APPEND the line is complete even if other
+    # processes write to the file.
     os.write(log, f"request {number} done\n".encode())
 
 
@@ -34,8 +33,8 @@ def main():
     log = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     print("ready", os.getpid(), flush=True)
     number = 0
-    # Python goes on with a sleep or a read that a signal has interrupted: one
-    # that may take long needs a time limit for the flag to be seen.
+    # Python resumes a sleep or a read after a signal. Give one that may take
+    # long a time limit, or the flag is not checked in time.
     while not stopping:
         number += 1
         handle(log, number)

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-# The worker of worker.py without a handler for signals.
+# The worker of worker.py without a signal handler.
 #
 #   supervise -- ./worker_no_handler.py requests.log
 #
-# As PID 1 of a container it would never notice SIGTERM: for PID 1 the kernel
-# drops a signal without a handler, and the engine kills it when its patience
-# is over. Under supervise SIGTERM ends it at once, with status 143 (128+15)
-# in a container. The request in hand is lost all the same; worker.py shows
-# how not to.
+# As PID 1 of a container it would not receive SIGTERM: the kernel drops signals
+# for which PID 1 has no handler, and the container engine sends SIGKILL when its
+# stop timeout expires. Under supervise SIGTERM kills it at once, with status 143
+# (128+15) in a container. The current request is lost in both cases; worker.py
+# shows how to finish it.
 
 import os
 import sys
@@ -15,7 +15,7 @@ import time
 
 
 def handle(log, number):
-    time.sleep(0.02)  # Here goes the work.
+    time.sleep(0.02)  # The work goes here.
     os.write(log, f"request {number} done\n".encode())
 
 

@@ -260,8 +260,8 @@ fn the_workers_of_a_shell_are_asked_when_it_has_gone_and_waited_for() {
         // Each noted its parent at the moment when it was asked: by then the
         // shell had gone and `supervise` had adopted them.
         let expected = [
-            format!("first: last line, asked 1 time(s), parent {supervise}"),
-            format!("second: last line, asked 1 time(s), parent {supervise}"),
+            format!("first: last line, signaled 1 time(s), parent {supervise}"),
+            format!("second: last line, signaled 1 time(s), parent {supervise}"),
             "shell: last line".to_owned(),
         ];
         assert_eq!(last, expected, "{home:?}, shell {shell}");
@@ -299,7 +299,7 @@ fn the_workers_of_a_hanging_program_save_and_it_alone_is_killed() {
         let mut lines = whole_lines(&log);
         lines.sort_unstable();
         let expected = [1, 2]
-            .map(|number| format!("worker {number}: saved, asked 1 time(s), parent {program}"));
+            .map(|number| format!("worker {number}: saved, signaled 1 time(s), parent {program}"));
         assert_eq!(lines, expected, "{home:?}: {}", run.errors());
         assert!(
             workers_after >= GRACE / 4 * 3,

@@ -127,6 +127,7 @@ fn no_document_names_an_option_that_does_not_exist() {
         "docs/report.md",
         "docs/swarm.md",
         "docs/systemd.md",
+        "docs/troubleshooting.md",
     ] {
         for name in names(&read(document)) {
             let ours = name.starts_with("SUPERVISE_");

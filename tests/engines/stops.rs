@@ -103,8 +103,8 @@ pub fn the_example_of_a_shell_with_workers(engine: &'static Engine) {
     assert_eq!(last.first(), Some(&"shell: last line"), "{log}");
     last.sort_unstable();
     let expected = [
-        "first: last line, asked 1 time(s), parent 1",
-        "second: last line, asked 1 time(s), parent 1",
+        "first: last line, signaled 1 time(s), parent 1",
+        "second: last line, signaled 1 time(s), parent 1",
         "shell: last line",
     ];
     assert_eq!(last, expected);
