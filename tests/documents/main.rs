@@ -227,11 +227,11 @@ fn shown(document: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_readme_shows_what_its_commands_print() {
+fn documents_show_what_their_commands_print() {
     let folder = Path::new(SUPERVISE).parent().unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
-    let shown = shown("README.md");
-    assert_eq!(shown.len(), 3, "{shown:?}");
+    let shown = ["README.md", "docs/shell.md"].map(shown).concat();
+    assert_eq!(shown.len(), 4, "{shown:?}");
     for (block, expected) in shown {
         let output = reader(&block).env("PATH", &path).output().unwrap();
         let said = [output.stderr, output.stdout]
