@@ -10,7 +10,7 @@ pub(crate) const REMEMBERED: usize = 64;
 
 /// A process by its number and the name that it goes by.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Named {
+pub(crate) struct ProcessLabel {
     /// Its process id.
     pub(crate) pid: i32,
     /// When it started, in clock ticks: tells it from an earlier one with its pid.
@@ -19,7 +19,7 @@ pub(crate) struct Named {
     pub(crate) name: String,
 }
 
-impl fmt::Display for Named {
+impl fmt::Display for ProcessLabel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pid {} ({})", self.pid, self.name)
     }
@@ -59,18 +59,18 @@ pub(crate) struct Facts {
     /// Whether its control group is frozen.
     pub(crate) frozen: bool,
     /// Where in the kernel it sleeps, if that may be read.
-    pub(crate) place: Option<String>,
+    pub(crate) wchan: Option<String>,
     /// What it does with signals, if that may be read.
     pub(crate) signals: Option<SignalSets>,
     /// The stop signals that were sent to it, the last one last.
     pub(crate) sent: Vec<Signal>,
     /// Its parent, unless that is us or outside.
-    pub(crate) parent: Option<Named>,
+    pub(crate) parent: Option<ProcessLabel>,
     /// Whether its parent is outside our PID namespace: the container engine has started
     /// it for an exec, a hook or a probe.
     pub(crate) outside: bool,
     /// A child of its own that lives.
-    pub(crate) child: Option<Named>,
+    pub(crate) child: Option<ProcessLabel>,
     /// Whether it is PID 1 of a PID namespace below ours.
     pub(crate) inner_init: bool,
     /// Whether it is a shell.
@@ -87,7 +87,7 @@ pub(crate) struct Facts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
     /// It has ended. Its parent lives and has not waited for it.
-    NotReaped(Option<Named>),
+    NotReaped(Option<ProcessLabel>),
     /// Its control group is frozen.
     Frozen,
     /// It waits in the kernel, where signals do not reach it.
@@ -98,24 +98,24 @@ pub(crate) enum Reason {
     Traced,
     /// Nobody has asked it: its parent is to do that, or has not passed the
     /// signal on.
-    NotAsked(Option<Named>),
+    NotSignaled(Option<ProcessLabel>),
     /// Nobody has asked it, and its parent is a shell.
-    NotAskedByShell(Named),
+    NotSignaledByShell(ProcessLabel),
     /// Nobody has asked it, and its parent is outside the PID namespace.
-    NotAskedOutside,
+    NotSignaledOutside,
     /// It runs as another user, and we may not signal it.
     NotAllowed,
     /// Nobody was: the grace period is 0.
     NoTime,
     /// It was started after everything was asked.
-    TooLate,
+    StartedLate,
     /// It ignores the signal.
     Ignores(Signal),
     /// It blocks the signal.
     Blocks(Signal),
     /// It handles the signal, and is a shell with this child: if that runs in the
     /// foreground, the handler runs when it has ended.
-    WaitsFor(Signal, Named),
+    WaitsFor(Signal, ProcessLabel),
     /// It handles the signal, and has not ended.
     Handles(Signal),
     /// It was sent the signal and has not been seen to take it.
@@ -124,7 +124,7 @@ pub(crate) enum Reason {
     /// dropped.
     InnerInit(Signal),
     /// It has taken the signal without a handler (sigwait(3), signalfd(2)).
-    Taken(Signal),
+    Consumed(Signal),
     /// /proc does not tell what it does with signals.
     Unknown(Signal),
 }
@@ -154,7 +154,7 @@ impl Reason {
         match facts.state {
             b'Z' | b'X' => return Self::NotReaped(facts.parent),
             _ if facts.frozen => return Self::Frozen,
-            b'D' => return Self::Uninterruptible(facts.place),
+            b'D' => return Self::Uninterruptible(facts.wchan),
             b'T' => return Self::Stopped,
             b't' => return Self::Traced,
             _ => {}
@@ -163,13 +163,13 @@ impl Reason {
             return if facts.no_grace {
                 Self::NoTime
             } else if facts.all_asked {
-                Self::TooLate
+                Self::StartedLate
             } else if facts.outside {
-                Self::NotAskedOutside
+                Self::NotSignaledOutside
             } else {
                 match facts.parent {
-                    Some(shell) if facts.parent_is_shell => Self::NotAskedByShell(shell),
-                    parent => Self::NotAsked(parent),
+                    Some(shell) if facts.parent_is_shell => Self::NotSignaledByShell(shell),
+                    parent => Self::NotSignaled(parent),
                 }
             };
         };
@@ -194,7 +194,7 @@ impl Reason {
         } else if facts.inner_init && !sets.blocked.contains(signal) {
             Self::InnerInit(signal)
         } else {
-            Self::Taken(signal)
+            Self::Consumed(signal)
         }
     }
 }
@@ -218,21 +218,21 @@ impl fmt::Display for Reason {
             }
             Self::Stopped => f.write_str("it is stopped, and was stopped again if it was resumed"),
             Self::Traced => f.write_str("a debugger has stopped it"),
-            Self::NotAskedByShell(parent) => write!(
+            Self::NotSignaledByShell(parent) => write!(
                 f,
                 "supervise has not asked it yet, and its parent {parent} is a shell, which passes \
                  no signal on unless its script does; exec the command in it, or use \
                  --process-group"
             ),
-            Self::NotAsked(Some(parent)) => write!(
+            Self::NotSignaled(Some(parent)) => write!(
                 f,
                 "supervise has not asked it yet; its parent {parent} is to stop it, or it is asked \
                  when the command has ended"
             ),
-            Self::NotAsked(None) => f.write_str(
+            Self::NotSignaled(None) => f.write_str(
                 "supervise has not asked it yet; it is asked when the command has ended",
             ),
-            Self::NotAskedOutside => f.write_str(
+            Self::NotSignaledOutside => f.write_str(
                 "not signaled yet: the container engine started it (exec, hook or probe), not the \
                  command; it gets SIGTERM when the command has exited, and should exit before the \
                  stop",
@@ -241,7 +241,7 @@ impl fmt::Display for Reason {
                 "it runs as another user; grant CAP_KILL or CAP_SETUID, or run as that user",
             ),
             Self::NoTime => f.write_str("with a grace period of 0 nobody is asked"),
-            Self::TooLate => f.write_str("it was started after everything was asked"),
+            Self::StartedLate => f.write_str("it was started after everything was asked"),
             Self::Ignores(signal) => write!(f, "it ignores {signal}"),
             Self::Blocks(signal) => write!(f, "it blocks {signal}"),
             Self::WaitsFor(signal, child) => write!(
@@ -257,7 +257,7 @@ impl fmt::Display for Reason {
                 "it is PID 1 of a PID namespace of its own and does not handle {signal}, which is \
                  then dropped"
             ),
-            Self::Taken(signal) => write!(f, "it has taken {signal} and has not ended"),
+            Self::Consumed(signal) => write!(f, "it has taken {signal} and has not ended"),
             Self::Unknown(signal) => write!(f, "it was sent {signal}"),
         }
     }
@@ -265,23 +265,23 @@ impl fmt::Display for Reason {
 
 /// A process that is left, and why.
 #[derive(Clone, Debug)]
-pub(crate) struct Left {
+pub(crate) struct RemainingProcess {
     /// Which.
-    pub(crate) process: Named,
+    pub(crate) process: ProcessLabel,
     /// Why it is still there.
     pub(crate) reason: Reason,
 }
 
 /// All that are left.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct AllLeft {
+pub(crate) struct Remaining {
     /// How many, with those that have ended and are not reaped.
     pub(crate) all: usize,
     /// How many others than the command have not ended.
     pub(crate) others: usize,
     /// The first of them, looked at closely: that takes a dozen files of each, and
     /// the more there are the less each is read.
-    pub(crate) explained: Vec<Left>,
+    pub(crate) explained: Vec<RemainingProcess>,
 }
 
 #[cfg(test)]
@@ -294,8 +294,8 @@ mod tests {
         set
     }
 
-    fn named(pid: i32, name: &str) -> Named {
-        Named {
+    fn named(pid: i32, name: &str) -> ProcessLabel {
+        ProcessLabel {
             pid,
             start: 0,
             name: name.to_owned(),
@@ -306,7 +306,7 @@ mod tests {
         Facts {
             state: b'S',
             frozen: false,
-            place: None,
+            wchan: None,
             signals: Some(SignalSets::default()),
             sent: vec![Signal::TERM],
             parent: None,
@@ -356,7 +356,7 @@ mod tests {
             Reason::NotDelivered(Signal::TERM)
         );
         for sets in [others, waited_for] {
-            assert_eq!(with(&|f| f.signals = sets), Reason::Taken(Signal::TERM));
+            assert_eq!(with(&|f| f.signals = sets), Reason::Consumed(Signal::TERM));
         }
         assert_eq!(with(&|f| f.signals = None), Reason::Unknown(Signal::TERM));
         assert_eq!(
@@ -377,12 +377,12 @@ mod tests {
             f.sent = Vec::new();
             f.parent = app();
         });
-        assert_eq!(not_asked, Reason::NotAsked(app()));
+        assert_eq!(not_asked, Reason::NotSignaled(app()));
         let outside = with(&|f| {
             f.sent = Vec::new();
             f.outside = true;
         });
-        assert_eq!(outside, Reason::NotAskedOutside);
+        assert_eq!(outside, Reason::NotSignaledOutside);
         let of_a_hook = with(&|f| {
             f.signals = handled;
             f.child = app();
@@ -394,7 +394,7 @@ mod tests {
             f.sent = Vec::new();
             f.all_asked = true;
         });
-        assert_eq!(too_late, Reason::TooLate);
+        assert_eq!(too_late, Reason::StartedLate);
         let no_time = with(&|f| {
             f.sent = Vec::new();
             f.no_grace = true;
@@ -407,7 +407,7 @@ mod tests {
                 f.frozen = frozen;
                 f.signals = ignored;
                 f.parent = app();
-                f.place = Some("nfs_wait".to_owned());
+                f.wchan = Some("nfs_wait".to_owned());
             })
         };
         assert_eq!(in_state(b'Z', false), Reason::NotReaped(app()));
@@ -440,7 +440,7 @@ mod tests {
             parent_is_shell: true,
             ..asked()
         });
-        assert_eq!(below_shell, Reason::NotAskedByShell(shell()));
+        assert_eq!(below_shell, Reason::NotSignaledByShell(shell()));
     }
 
     #[test]
@@ -489,7 +489,7 @@ mod tests {
         };
         assert_eq!(
             of(both(), true, waits_for_term),
-            Reason::Taken(Signal::TERM)
+            Reason::Consumed(Signal::TERM)
         );
         let pending = SignalSets {
             pending: set(Signal::TERM),
@@ -513,7 +513,7 @@ mod tests {
         );
         assert_eq!(
             of(reversed(), false, handles_term),
-            Reason::Taken(Signal::INT)
+            Reason::Consumed(Signal::INT)
         );
         let blocks_term = SignalSets {
             blocked: set(Signal::TERM),
@@ -563,15 +563,21 @@ mod tests {
             (Reason::Stopped, "it is stopped"),
             (Reason::Traced, "a debugger"),
             (
-                Reason::NotAsked(None),
+                Reason::NotSignaled(None),
                 "it is asked when the command has ended",
             ),
-            (Reason::NotAsked(Some(app())), "pid 8 (app) is to stop it"),
-            (Reason::NotAskedByShell(sh()), "pid 7 (sh) is a shell"),
-            (Reason::NotAskedOutside, "the container engine started it"),
+            (
+                Reason::NotSignaled(Some(app())),
+                "pid 8 (app) is to stop it",
+            ),
+            (Reason::NotSignaledByShell(sh()), "pid 7 (sh) is a shell"),
+            (
+                Reason::NotSignaledOutside,
+                "the container engine started it",
+            ),
             (Reason::NotAllowed, "runs as another user"),
             (Reason::NoTime, "a grace period of 0"),
-            (Reason::TooLate, "after everything was asked"),
+            (Reason::StartedLate, "after everything was asked"),
             (Reason::Ignores(term), "ignores SIGTERM"),
             (Reason::Blocks(term), "blocks SIGTERM"),
             (
@@ -581,7 +587,7 @@ mod tests {
             (Reason::Handles(term), "handles SIGTERM"),
             (Reason::NotDelivered(term), "SIGTERM has not been delivered"),
             (Reason::InnerInit(term), "a PID namespace of its own"),
-            (Reason::Taken(term), "has taken SIGTERM"),
+            (Reason::Consumed(term), "has taken SIGTERM"),
             (Reason::Unknown(term), "was sent SIGTERM"),
         ] {
             let text = reason.to_string();
@@ -593,7 +599,7 @@ mod tests {
     #[test]
     fn a_shell_in_between_gets_advice() {
         let waits = Reason::WaitsFor(Signal::TERM, named(8, "app"));
-        let not_asked = Reason::NotAskedByShell(named(7, "sh"));
+        let not_asked = Reason::NotSignaledByShell(named(7, "sh"));
         for reason in [waits, not_asked] {
             let text = reason.to_string();
             assert!(
@@ -601,7 +607,7 @@ mod tests {
                 "{text}"
             );
         }
-        let text = Reason::NotAsked(Some(named(7, "gunicorn"))).to_string();
+        let text = Reason::NotSignaled(Some(named(7, "gunicorn"))).to_string();
         assert!(!text.contains("exec"), "{text}");
     }
 }

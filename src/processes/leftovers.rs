@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use log::{debug, error, info, warn};
 use nix::errno::Errno;
 
-use crate::decide::reason::{self, AllLeft, Facts, Left, Named, REMEMBERED, Reason};
+use crate::decide::reason::{
+    self, Facts, ProcessLabel, REMEMBERED, Reason, Remaining, RemainingProcess,
+};
 use crate::processes::cgroup;
 use crate::processes::procfs::{self, Identity, Processes, Stat, Uids};
 use crate::signal::{Received, Signal};
@@ -136,7 +138,7 @@ impl Leftovers {
     }
 
     /// Notes that the command is about to be asked by this signal.
-    pub(crate) fn note_command(&mut self, command: i32, signal: Signal) {
+    pub(crate) fn record_command(&mut self, command: i32, signal: Signal) {
         let (_, signals) = self.command_asked.get_or_insert((command, Vec::new()));
         move_to_end(signals, signal);
     }
@@ -147,8 +149,8 @@ impl Leftovers {
     /// which is better than never.
     ///
     /// Returns them, if somebody wants to know.
-    pub(crate) fn note_group(&mut self, group: i32, signal: Signal) -> Vec<Named> {
-        let all = procfs::is_ours(self.own_pid)
+    pub(crate) fn record_group(&mut self, group: i32, signal: Signal) -> Vec<ProcessLabel> {
+        let all = procfs::shows_own_namespace(self.own_pid)
             .then(procfs::all_pids)
             .flatten();
         let mut members = Vec::new();
@@ -174,7 +176,7 @@ impl Leftovers {
     /// Whether a member of a process group is suspended; also where /proc does not
     /// show it.
     pub(crate) fn may_be_suspended(&self, group: i32) -> bool {
-        let shown = procfs::is_ours(self.own_pid).then(procfs::all_pids);
+        let shown = procfs::shows_own_namespace(self.own_pid).then(procfs::all_pids);
         shown.flatten().is_none_or(|all| {
             all.into_iter()
                 .filter_map(procfs::stat)
@@ -229,7 +231,7 @@ impl Leftovers {
     /// Sends SIGTERM and SIGCONT to everything but `command`, if that runs, and
     /// but those who were asked before. Returns who was asked, if somebody wants to
     /// know and /proc tells.
-    pub(crate) fn ask(&mut self, command: Option<i32>, group: Option<i32>) -> Vec<Named> {
+    pub(crate) fn ask(&mut self, command: Option<i32>, group: Option<i32>) -> Vec<ProcessLabel> {
         self.rest_asked = true;
         if self.pid1 && command.is_none() && self.asked.is_empty() && self.asked_blindly.is_none() {
             let named = if self.remember {
@@ -283,7 +285,7 @@ impl Leftovers {
         }
     }
 
-    fn all_named(&self) -> Vec<Named> {
+    fn all_named(&self) -> Vec<ProcessLabel> {
         let found = self.find().unwrap_or_default();
         let alive = found
             .iter()
@@ -323,16 +325,16 @@ impl Leftovers {
 
     /// Names those that are left in the log, and what is the matter with each; with
     /// `alone` the command only. Returns them as far as /proc tells.
-    pub(crate) fn name(&self, what: &str, command: Option<i32>, alone: bool) -> AllLeft {
+    pub(crate) fn name(&self, what: &str, command: Option<i32>, alone: bool) -> Remaining {
         let Some(left) = self.left(command, alone) else {
             warn!("some process {what}; /proc does not tell which");
-            return AllLeft::default();
+            return Remaining::default();
         };
         if left.all == 0 {
             warn!("some process {what}; /proc does not show which");
         }
         let named = left.explained.iter().take(NAMED);
-        for Left { process, reason } in named.clone() {
+        for RemainingProcess { process, reason } in named.clone() {
             match reason {
                 Reason::NotReaped(_) => warn!("{process} {reason}"),
                 reason => warn!("{process} {what}: {reason}"),
@@ -365,7 +367,7 @@ impl Leftovers {
     /// Those that are left and why: the command, the others, and last those that
     /// have ended and whose parents have not noticed. `None` where /proc does not
     /// tell.
-    fn left(&self, command: Option<i32>, alone: bool) -> Option<AllLeft> {
+    fn left(&self, command: Option<i32>, alone: bool) -> Option<Remaining> {
         let found = self.find()?;
         let mut left: Vec<(u8, &Found)> = found
             .iter()
@@ -381,8 +383,8 @@ impl Leftovers {
             })
             .collect();
         left.sort_by_key(|(place, process)| (*place, process.identity.pid));
-        let closely = if self.remember { REMEMBERED } else { NAMED };
-        let explained = left.iter().take(closely).filter_map(|(_, process)| {
+        let explain_limit = if self.remember { REMEMBERED } else { NAMED };
+        let explained = left.iter().take(explain_limit).filter_map(|(_, process)| {
             let stat = procfs::stat(process.identity.pid)?;
             if stat.is_zombie() && stat.parent == self.own_pid {
                 // It has ended meanwhile, and we are about to reap it.
@@ -390,14 +392,14 @@ impl Leftovers {
             }
             Some(self.explain(process.identity, &stat))
         });
-        Some(AllLeft {
+        Some(Remaining {
             all: left.len(),
             others: left.iter().filter(|(place, _)| *place == 1).count(),
             explained: explained.collect(),
         })
     }
 
-    fn explain(&self, identity: Identity, stat: &Stat) -> Left {
+    fn explain(&self, identity: Identity, stat: &Stat) -> RemainingProcess {
         let pid = identity.pid;
         let zombie = stat.is_zombie();
         let parent = named(stat.parent).filter(|parent| parent.pid != self.own_pid);
@@ -413,7 +415,7 @@ impl Leftovers {
                     stat.state
                 },
                 frozen: !zombie && cgroup::is_frozen(pid),
-                place: procfs::place(pid),
+                wchan: procfs::wchan(pid),
                 signals: procfs::signal_sets(pid),
                 sent: self.sent(identity),
                 parent_is_shell: parent
@@ -432,7 +434,7 @@ impl Leftovers {
                 all_asked: self.rest_asked,
             })
         };
-        Left {
+        RemainingProcess {
             process: named_by(pid, stat),
             reason,
         }
@@ -490,7 +492,7 @@ impl Leftovers {
     fn read_tree(&self, readings: usize) -> Option<Vec<Found>> {
         // To look takes a few descriptors, and the command's limit is its own.
         descriptors::raise_limit();
-        if !procfs::is_ours(self.own_pid) {
+        if !procfs::shows_own_namespace(self.own_pid) {
             return None;
         }
         let mut found = Processes::new();
@@ -704,13 +706,13 @@ impl Leftovers {
     }
 
     fn is_proc_ours(&self) -> bool {
-        procfs::is_ours(self.own_pid)
+        procfs::shows_own_namespace(self.own_pid)
     }
 }
 
 /// The members of a process group, as far as /proc shows them.
 fn members(own_pid: i32, group: i32) -> Option<Vec<Found>> {
-    if !procfs::is_ours(own_pid) {
+    if !procfs::shows_own_namespace(own_pid) {
         return None;
     }
     let members = procfs::all_pids()?.into_iter().filter_map(|pid| {
@@ -772,18 +774,18 @@ pub(crate) fn processes(count: usize) -> String {
     }
 }
 
-fn named(pid: i32) -> Option<Named> {
+fn named(pid: i32) -> Option<ProcessLabel> {
     let stat = procfs::stat(pid)?;
     Some(named_by(pid, &stat))
 }
 
-fn named_if_alive(pid: i32) -> Option<Named> {
+fn named_if_alive(pid: i32) -> Option<ProcessLabel> {
     let stat = procfs::stat(pid).filter(|stat| !stat.is_zombie())?;
     Some(named_by(pid, &stat))
 }
 
-fn named_by(pid: i32, stat: &Stat) -> Named {
-    Named {
+fn named_by(pid: i32, stat: &Stat) -> ProcessLabel {
+    ProcessLabel {
         pid,
         start: stat.start,
         name: stat.name(),

@@ -87,14 +87,14 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
 
 /// Whether /proc is there and shows our own PID namespace: in another's the
 /// numbers mean other processes.
-pub(crate) fn is_ours(own_pid: i32) -> bool {
-    read("/proc/self/status").is_some_and(|status| names_only(&status, own_pid))
+pub(crate) fn shows_own_namespace(own_pid: i32) -> bool {
+    read("/proc/self/status").is_some_and(|status| is_own_namespace(&status, own_pid))
 }
 
 /// `NSpid` lists our pid in the namespace of that /proc and in each below it
 /// down to our own: one number means that they are the same. Before Linux 4.1
 /// there is no such line, and `Pid` has to do.
-fn names_only(status: &[u8], own_pid: i32) -> bool {
+fn is_own_namespace(status: &[u8], own_pid: i32) -> bool {
     let field = |key: &[u8]| {
         let line = status
             .split(|b| *b == b'\n')
@@ -110,19 +110,19 @@ fn names_only(status: &[u8], own_pid: i32) -> bool {
 
 /// How a process is related to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kinship {
+pub(crate) enum Ancestry {
     /// Its parent, or its parent's parent and so on, is the other.
     Descendant,
     /// It lives, and is none.
     Stranger,
-    /// It has ended, or /proc does not show it.
-    NotTold,
+    /// It has exited, or /proc does not show it.
+    Unknown,
 }
 
 /// Whether `pid` is a descendant of `root`. A zombie still is what it was.
-pub(crate) fn kinship(pid: i32, root: i32) -> Kinship {
-    if pid <= 0 || !is_ours(root) {
-        return Kinship::NotTold;
+pub(crate) fn ancestry(pid: i32, root: i32) -> Ancestry {
+    if pid <= 0 || !shows_own_namespace(root) {
+        return Ancestry::Unknown;
     }
     // An ancestor that ends while it is looked for hands its children on: then
     // the way up is another one.
@@ -131,14 +131,14 @@ pub(crate) fn kinship(pid: i32, root: i32) -> Kinship {
         // No tree is as deep; one that changes may seem to be without end.
         for _ in 0..4096 {
             match parent(at) {
-                Some(parent) if parent == root => return Kinship::Descendant,
-                Some(0) => return Kinship::Stranger,
+                Some(parent) if parent == root => return Ancestry::Descendant,
+                Some(0) => return Ancestry::Stranger,
                 Some(parent) => at = parent,
                 None => break,
             }
         }
     }
-    Kinship::NotTold
+    Ancestry::Unknown
 }
 
 /// Inits of containers that exit as soon as their child does. A name that is not
@@ -158,7 +158,7 @@ pub(crate) fn init_exits_with(own_pid: i32) -> bool {
     // The first namespace, whose PID 1 stays, has this number on every system.
     let first = Path::new("pid:[4026531836]");
     nix::unistd::getppid().as_raw() == 1
-        && is_ours(own_pid)
+        && shows_own_namespace(own_pid)
         && fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace != first)
         && stat(1).is_some_and(|init| INITS.contains(&init.name.as_slice()))
         && children(1) == [own_pid]
@@ -258,7 +258,7 @@ fn words<'a>(status: &'a [u8], name: &str) -> Option<impl Iterator<Item = &'a st
 }
 
 /// Where in the kernel a process sleeps, if that may be read.
-pub(crate) fn place(pid: i32) -> Option<String> {
+pub(crate) fn wchan(pid: i32) -> Option<String> {
     let name = read(&format!("/proc/{pid}/wchan"))?;
     let name = String::from_utf8(name).ok()?;
     (!name.is_empty() && name != "0").then_some(name)
@@ -326,7 +326,7 @@ pub(crate) fn add_descendants(root: i32, found: &mut Processes) -> Option<()> {
         let children = match read_children(pid, threads) {
             Children::Are(children) => children,
             Children::Gone => continue,
-            Children::NotTold => return add_descendants_by_parent(root, found),
+            Children::Unsupported => return add_descendants_by_parent(root, found),
         };
         for child in children {
             let stat = match found.entry(child) {
@@ -350,14 +350,14 @@ enum Children {
     /// The process is not there any more.
     Gone,
     /// This kernel has no such file (`CONFIG_PROC_CHILDREN`).
-    NotTold,
+    Unsupported,
 }
 
 /// The children of a process, as far as they are told.
 pub(crate) fn children(pid: i32) -> Vec<i32> {
     match stat(pid).map(|stat| read_children(pid, stat.threads)) {
         Some(Children::Are(children)) => children,
-        Some(Children::Gone | Children::NotTold) | None => Vec::new(),
+        Some(Children::Gone | Children::Unsupported) | None => Vec::new(),
     }
 }
 
@@ -376,7 +376,7 @@ fn read_children(pid: i32, threads: u32) -> Children {
         match children_of_thread(&thread.path().to_string_lossy()) {
             Children::Are(its_own) => children.extend(its_own),
             Children::Gone => {}
-            Children::NotTold => return Children::NotTold,
+            Children::Unsupported => return Children::Unsupported,
         }
     }
     Children::Are(children)
@@ -385,7 +385,7 @@ fn read_children(pid: i32, threads: u32) -> Children {
 fn children_of_thread(folder: &str) -> Children {
     match read(&format!("{folder}/children")) {
         Some(bytes) => Children::Are(parse_pids(&bytes)),
-        None if Path::new(&format!("{folder}/stat")).exists() => Children::NotTold,
+        None if Path::new(&format!("{folder}/stat")).exists() => Children::Unsupported,
         None => Children::Gone,
     }
 }
@@ -477,7 +477,7 @@ mod tests {
     fn our_own_stat_names_our_parent() {
         let pid = crate::sys::process::own_pid();
         assert_eq!(stat(pid).unwrap().parent, nix::unistd::getppid().as_raw());
-        assert!(is_ours(pid));
+        assert!(shows_own_namespace(pid));
         assert!(stat(pid).unwrap().start <= ticks().unwrap());
     }
 
@@ -498,14 +498,14 @@ mod tests {
 
     #[test]
     fn another_namespaces_proc_is_not_ours() {
-        assert!(names_only(b"Name:\tx\nPid:\t5\nNSpid:\t5\n", 5));
-        assert!(!names_only(b"Pid:\t900\nNSpid:\t900\t1\n", 1));
+        assert!(is_own_namespace(b"Name:\tx\nPid:\t5\nNSpid:\t5\n", 5));
+        assert!(!is_own_namespace(b"Pid:\t900\nNSpid:\t900\t1\n", 1));
         assert!(
-            !names_only(b"Pid:\t1\nNSpid:\t1\t1\n", 1),
+            !is_own_namespace(b"Pid:\t1\nNSpid:\t1\t1\n", 1),
             "the same number by chance"
         );
-        assert!(names_only(b"Pid:\t5\n", 5), "before Linux 4.1");
-        assert!(!names_only(b"", 5));
+        assert!(is_own_namespace(b"Pid:\t5\n", 5), "before Linux 4.1");
+        assert!(!is_own_namespace(b"", 5));
     }
 
     #[test]
@@ -585,7 +585,7 @@ mod tests {
         fn no_bytes_upset_the_parsers(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = parse_stat(&bytes);
             let _ = parse_pids(&bytes);
-            let _ = names_only(&bytes, 1);
+            let _ = is_own_namespace(&bytes, 1);
             let _ = parse_signal_sets(&bytes);
             let _ = field(&bytes, "Uid");
         }

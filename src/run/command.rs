@@ -11,7 +11,7 @@ use super::relay::{self, Relay};
 use super::terminal::Terminal;
 use crate::decide::lifecycle::{self, Action, Event, Grace, Lifecycle, Mark, Rules, Scope};
 use crate::decide::origin::{self, Origin};
-use crate::decide::reason::{AllLeft, Named};
+use crate::decide::reason::{ProcessLabel, Remaining};
 use crate::ending::{self, Ending, LastAct, StatusRules};
 use crate::processes::cgroup;
 use crate::processes::leftovers::Leftovers;
@@ -688,8 +688,8 @@ impl Supervisor<'_> {
             Target::Process(_) | Target::Everyone => None,
         });
         if stop && let Some(group) = group {
-            let members = self.leftovers.note_group(group, received.signal);
-            let others = |member: &Named| Some(member.pid) != self.command;
+            let members = self.leftovers.record_group(group, received.signal);
+            let others = |member: &ProcessLabel| Some(member.pid) != self.command;
             let others: Vec<_> = members.into_iter().filter(others).collect();
             self.account.note_asked(&others);
         }
@@ -719,7 +719,7 @@ impl Supervisor<'_> {
             return;
         };
         self.account.note_stop_signal(signal);
-        self.leftovers.note_command(command, signal);
+        self.leftovers.record_command(command, signal);
     }
 
     /// Who may have sent a SIGKILL that we have not.
@@ -749,7 +749,7 @@ impl Supervisor<'_> {
     }
 
     /// Names those that are to end and have not.
-    fn name(&self, what: &str) -> AllLeft {
+    fn name(&self, what: &str) -> Remaining {
         let alone = self.settings.leftovers == lifecycle::Leftovers::Leave;
         self.leftovers.name(what, self.command, alone)
     }
@@ -804,7 +804,8 @@ impl Supervisor<'_> {
             0 => Sender::Outside { uid, claimed },
             pid => {
                 // It may have ended already, as kill(1) has.
-                let stat = procfs::stat(pid).filter(|_| procfs::is_ours(process::own_pid()));
+                let stat =
+                    procfs::stat(pid).filter(|_| procfs::shows_own_namespace(process::own_pid()));
                 let name = stat.map(|stat| stat.name());
                 Sender::Process {
                     pid,

@@ -22,7 +22,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::socket::{Shutdown, UnixAddr, bind, connect, getsockname, shutdown};
 use nix::sys::stat::{Mode, umask};
 
-use crate::processes::procfs::{self, Identity, Kinship};
+use crate::processes::procfs::{self, Ancestry, Identity};
 use crate::sys::closing::{self, Passed};
 use crate::sys::datagram::{self, Credentials, Datagram};
 use crate::sys::descriptors::{self, above_stdio};
@@ -350,10 +350,10 @@ impl Relay {
 
     /// For what a sender may speak.
     fn standing(&self, sender: Credentials, process: Option<&PidFd>) -> Standing {
-        let kinship = procfs::kinship(sender.pid, self.own_pid);
+        let ancestry = procfs::ancestry(sender.pid, self.own_pid);
         let users = [Some(0), Some(nix::unistd::geteuid().as_raw()), self.user];
         let user_fits = sender.pid > 0 && users.contains(&Some(sender.uid));
-        standing(kinship, user_fits, || {
+        standing(ancestry, user_fits, || {
             let of_sender = process.and_then(PidFd::control_group);
             let ours = || PidFd::open(self.own_pid).ok()?.control_group();
             of_sender.is_some_and(|group| group != ROOT_GROUP && ours() == Some(group))
@@ -361,8 +361,8 @@ impl Relay {
     }
 
     fn note_main(&mut self, pid: i32, command: Option<i32>) {
-        let named =
-            procfs::stat(pid).filter(|_| procfs::kinship(pid, self.own_pid) == Kinship::Descendant);
+        let named = procfs::stat(pid)
+            .filter(|_| procfs::ancestry(pid, self.own_pid) == Ancestry::Descendant);
         self.main = match named {
             Some(_) if Some(pid) == command => None,
             Some(stat) => {
@@ -463,12 +463,12 @@ fn last_wait(left: Option<Duration>) -> Duration {
 /// For what a sender may speak, from what /proc says of it, whether its user is root,
 /// ours or the command's, and whether it was in our control group, which is looked up
 /// only where the rest does not tell.
-fn standing(kinship: Kinship, user_fits: bool, in_our_group: impl FnOnce() -> bool) -> Standing {
-    match kinship {
-        Kinship::Descendant => Standing::Proven,
-        Kinship::NotTold if in_our_group() => Standing::Proven,
-        Kinship::NotTold if user_fits => Standing::Unproven,
-        Kinship::Stranger | Kinship::NotTold => Standing::Stranger,
+fn standing(ancestry: Ancestry, user_fits: bool, in_our_group: impl FnOnce() -> bool) -> Standing {
+    match ancestry {
+        Ancestry::Descendant => Standing::Proven,
+        Ancestry::Unknown if in_our_group() => Standing::Proven,
+        Ancestry::Unknown if user_fits => Standing::Unproven,
+        Ancestry::Stranger | Ancestry::Unknown => Standing::Stranger,
     }
 }
 
@@ -637,17 +637,17 @@ mod tests {
 
     #[test]
     fn a_sender_speaks_for_as_much_as_is_proven() {
-        use Kinship::{Descendant, NotTold};
-        for (kinship, user_fits, in_our_group, expected) in [
+        use Ancestry::{Descendant, Unknown};
+        for (ancestry, user_fits, in_our_group, expected) in [
             (Descendant, false, false, Standing::Proven),
             (Descendant, true, true, Standing::Proven),
-            (Kinship::Stranger, true, true, Standing::Stranger),
-            (NotTold, true, true, Standing::Proven),
-            (NotTold, false, true, Standing::Proven),
-            (NotTold, true, false, Standing::Unproven),
-            (NotTold, false, false, Standing::Stranger),
+            (Ancestry::Stranger, true, true, Standing::Stranger),
+            (Unknown, true, true, Standing::Proven),
+            (Unknown, false, true, Standing::Proven),
+            (Unknown, true, false, Standing::Unproven),
+            (Unknown, false, false, Standing::Stranger),
         ] {
-            assert_eq!(standing(kinship, user_fits, || in_our_group), expected);
+            assert_eq!(standing(ancestry, user_fits, || in_our_group), expected);
         }
     }
 

@@ -145,7 +145,7 @@ impl Terminal {
     /// Whether our group may be the job of a shell; also where /proc does not show who is
     /// above us in the session. To the kernel any parent is one that may resume us.
     fn may_be_job(&self) -> bool {
-        if !procfs::is_ours(self.own_pid) {
+        if !procfs::shows_own_namespace(self.own_pid) {
             return true;
         }
         let above = procfs::with_ancestors(self.own_pid);
@@ -265,7 +265,7 @@ impl Terminal {
     /// Whether no other process of our group uses the terminal, as far as /proc
     /// shows. A script around us waits for us and does not count.
     fn is_alone(&self) -> bool {
-        if !procfs::is_ours(self.own_pid) {
+        if !procfs::shows_own_namespace(self.own_pid) {
             return true;
         }
         let own_and_above = procfs::with_ancestors(self.own_pid);

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use crate::decide::lifecycle::Grace;
-use crate::decide::reason::{AllLeft, Left, Named, REMEMBERED, Reason};
+use crate::decide::reason::{ProcessLabel, REMEMBERED, Reason, Remaining, RemainingProcess};
 use crate::ending::Ending;
 use crate::settings::Settings;
 use crate::signal::Signal;
@@ -210,7 +210,7 @@ impl Account {
     }
 
     /// Notes that these were asked.
-    pub(crate) fn note_asked(&mut self, asked: &[Named]) {
+    pub(crate) fn note_asked(&mut self, asked: &[ProcessLabel]) {
         self.asked += asked.len();
         for process in asked {
             self.other(process);
@@ -225,11 +225,11 @@ impl Account {
     }
 
     /// Notes who is there when SIGKILL is sent, and why.
-    pub(crate) fn note_left(&mut self, left: &AllLeft, command: Option<i32>) {
+    pub(crate) fn note_left(&mut self, left: &Remaining, command: Option<i32>) {
         self.killed += left.others;
         // Those that have ended are nobody's loss.
-        let alive = |left: &&Left| !matches!(left.reason, Reason::NotReaped(_));
-        for Left { process, reason } in left.explained.iter().filter(alive) {
+        let alive = |left: &&RemainingProcess| !matches!(left.reason, Reason::NotReaped(_));
+        for RemainingProcess { process, reason } in left.explained.iter().filter(alive) {
             let reason = Some(short(&reason.to_string()));
             if Some(process.pid) == command {
                 self.reason = reason;
@@ -254,7 +254,7 @@ impl Account {
         }
     }
 
-    fn other(&mut self, process: &Named) -> Option<&mut Other> {
+    fn other(&mut self, process: &ProcessLabel) -> Option<&mut Other> {
         let known = self
             .others
             .iter()
@@ -620,18 +620,18 @@ mod tests {
     #[test]
     fn who_is_left_is_noted_once() {
         let mut account = account(true, None);
-        let named = |pid, name: &str| Named {
+        let named = |pid, name: &str| ProcessLabel {
             pid,
             start: 0,
             name: name.to_owned(),
         };
         account.note_asked(&[named(8, "a"), named(9, "b")]);
         account.note_reaped(8, TERM);
-        let left = |pid, name, reason| Left {
+        let left = |pid, name, reason| RemainingProcess {
             process: named(pid, name),
             reason,
         };
-        let all = AllLeft {
+        let all = Remaining {
             others: 2,
             explained: vec![
                 left(7, "cmd", Reason::Stopped),
@@ -639,7 +639,7 @@ mod tests {
                 left(10, "c", Reason::Stopped),
                 left(11, "d", Reason::NotReaped(None)),
             ],
-            ..AllLeft::default()
+            ..Remaining::default()
         };
         account.note_left(&all, Some(7));
         assert_eq!((account.asked, account.killed, account.orphans), (2, 2, 1));
@@ -677,7 +677,7 @@ mod tests {
         account.error = Some("\u{1f980}".repeat(1000));
         for pid in 1..1000 {
             let name = "\"".repeat(64);
-            account.note_asked(&[Named {
+            account.note_asked(&[ProcessLabel {
                 pid,
                 start: 0,
                 name,
@@ -743,7 +743,7 @@ mod tests {
     #[test]
     fn a_pid_that_is_used_again_is_another_process() {
         let mut account = account(true, None);
-        let named = |start, name: &str| Named {
+        let named = |start, name: &str| ProcessLabel {
             pid: 8,
             start,
             name: name.to_owned(),
