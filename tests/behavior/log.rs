@@ -94,8 +94,8 @@ fn a_full_terminal_that_cannot_be_opened_anew_holds_nothing_up() {
         "--clear-groups",
     ];
     for controlling in [&["setsid", "--ctty"][..], &[]] {
-        let terminal = nix::pty::openpty(None, None).unwrap();
-        let name = nix::unistd::ttyname(&terminal.slave).unwrap();
+        let (_keyboard, terminal) = pty::open_pty();
+        let name = nix::unistd::ttyname(&terminal).unwrap();
         let name = name.display();
         let on_it = format!("exec \"$@\" <{name} 2>{name}");
         let mut run = start(Home::Plain)

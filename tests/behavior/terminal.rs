@@ -1,247 +1,10 @@
 //! On a real terminal: under an interactive bash, as leader of the session, as
 //! PID 1. What a person types and sees is as it would be without supervise.
 
-use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
-use std::time::Instant;
+use std::process::Command;
 
+use crate::harness::pty::{CTRL_BACKSLASH, CTRL_C, CTRL_D, CTRL_Z, Terminal};
 use crate::harness::*;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::pty::{Winsize, openpty};
-
-const CTRL_C: &str = "\x03";
-const CTRL_D: &str = "\x04";
-const CTRL_Z: &str = "\x1a";
-const CTRL_BACKSLASH: &str = "\x1c";
-
-/// A terminal with a session on it.
-struct Terminal {
-    keyboard: Option<std::fs::File>,
-    session: Child,
-    screen: String,
-    /// How much of the screen has been looked at.
-    seen: usize,
-}
-
-impl Terminal {
-    /// A terminal whose session is led by this program.
-    fn with(program: &str, arguments: &[&str]) -> Self {
-        let size = Winsize {
-            ws_row: 24,
-            ws_col: 200,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        let pty = openpty(Some(&size), None).unwrap();
-        for end in [&pty.master, &pty.slave] {
-            fcntl(end, FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC)).unwrap();
-        }
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .env("PS1", "$ ")
-            .env("SUPERVISE", SUPERVISE)
-            .env("FIXTURE", fixture())
-            .env_remove("PROMPT_COMMAND")
-            .env("HISTFILE", "/dev/null")
-            .stdin(pty.slave.try_clone().unwrap())
-            .stdout(pty.slave.try_clone().unwrap())
-            .stderr(pty.slave);
-        lead_session(&mut command);
-        let session = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{program}: {error}"));
-        drop(command);
-        let keyboard = std::fs::File::from(pty.master);
-        fcntl(&keyboard, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
-        Self {
-            keyboard: Some(keyboard),
-            session,
-            screen: String::new(),
-            seen: 0,
-        }
-    }
-
-    /// An interactive bash.
-    fn bash() -> Self {
-        let mut terminal = Self::with("bash", &["--norc", "--noprofile", "--noediting", "-i"]);
-        terminal.sees("$ ");
-        terminal
-    }
-
-    fn keys(&mut self, text: &str) {
-        self.keyboard
-            .as_mut()
-            .unwrap()
-            .write_all(text.as_bytes())
-            .unwrap();
-    }
-
-    /// Types a command. Words that are to be seen must not stand in it as they
-    /// will be printed, for the terminal echoes what is typed.
-    fn line(&mut self, text: &str) {
-        self.keys(&format!("{text}\n"));
-    }
-
-    fn look(&mut self) {
-        let mut bytes = [0; 4096];
-        while let Ok(length @ 1..) = self.keyboard.as_mut().unwrap().read(&mut bytes) {
-            self.screen
-                .push_str(&String::from_utf8_lossy(&bytes[..length]));
-        }
-    }
-
-    /// Waits until this is on the screen, after what was waited for before, and
-    /// returns what stands in between.
-    #[track_caller]
-    fn sees(&mut self, text: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            self.look();
-            if let Some(at) = self.screen[self.seen..].find(text) {
-                let before = self.screen[self.seen..self.seen + at].to_owned();
-                self.seen += at + text.len();
-                return before;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "never saw {text:?} after {:?}, but {:?}",
-                &self.screen[..self.seen],
-                &self.screen[self.seen..]
-            );
-            std::thread::yield_now();
-        }
-    }
-
-    /// Waits for the shell's prompt, by having it print something.
-    #[track_caller]
-    fn prompt(&mut self) -> String {
-        self.line("echo pro''mpt");
-        self.sees("prompt\r\n")
-    }
-
-    /// Types a word to a `cat`: the terminal echoes it, and cat says it again.
-    #[track_caller]
-    fn cat(&mut self, word: &str) {
-        self.line(word);
-        for _ in 0..2 {
-            self.sees(&format!("{word}\r\n"));
-        }
-    }
-
-    /// Resumes the job in the foreground, and waits until it is there and resumed: a
-    /// key that comes earlier is the shell's, or is discarded by SIGCONT.
-    #[track_caller]
-    fn fg(&mut self, command: &str) {
-        self.line("fg");
-        self.sees("fg\r\n");
-        self.sees(&format!("{command}\r\n"));
-        let shell = self.pid();
-        eventually("the job is in the foreground", || {
-            let stat = std::fs::read_to_string(format!("/proc/{shell}/stat")).unwrap();
-            let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split(' ').collect();
-            // Its group and the foreground group.
-            fields[3] != fields[6]
-        });
-        eventually("the job is resumed", || {
-            descendants_of(shell)
-                .into_iter()
-                .filter_map(|pid| status_field(pid, "State"))
-                .all(|state| !state.starts_with('T'))
-        });
-    }
-
-    /// Stops the job in the foreground, and waits until the shell has said so
-    /// and asks for the next command; and until the command has stopped too, or
-    /// it might still read what is typed next.
-    #[track_caller]
-    fn ctrl_z(&mut self) {
-        self.keys(CTRL_Z);
-        self.sees("Stopped");
-        self.sees("$ ");
-        let shell = self.pid();
-        eventually("the command is stopped", || {
-            descendants_of(shell)
-                .into_iter()
-                .filter(|pid| children_of(*pid).is_empty())
-                .filter_map(|pid| status_field(pid, "State"))
-                .all(|state| state.starts_with('T'))
-        });
-    }
-
-    /// Ends the job in the foreground.
-    #[track_caller]
-    fn ctrl_c(&mut self) {
-        self.keys(CTRL_C);
-        self.sees("^C");
-        self.sees("$ ");
-    }
-
-    fn pid(&self) -> i32 {
-        i32::try_from(self.session.id()).unwrap()
-    }
-
-    fn resize(&self, columns: u16) {
-        let size = Winsize {
-            ws_row: 24,
-            ws_col: columns,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        set_size(self.keyboard.as_ref().unwrap().as_fd(), size);
-    }
-
-    fn close(&mut self) {
-        self.keyboard = None;
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        for pid in descendants_of(self.pid()) {
-            let _ =
-                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
-        }
-        let _ = self.session.kill();
-        let _ = self.session.wait();
-    }
-}
-
-#[allow(unsafe_code, reason = "what the child does between fork and exec")]
-fn lead_session(command: &mut Command) {
-    // SAFETY: system calls that are allowed after a fork.
-    unsafe {
-        command.pre_exec(|| {
-            // A test that was started in the background has some ignored.
-            for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP] {
-                libc::signal(signal, libc::SIG_DFL);
-            }
-            nix::unistd::setsid()?;
-            match libc::ioctl(0, libc::TIOCSCTTY, 0) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            }
-        });
-    }
-}
-
-#[allow(
-    unsafe_code,
-    reason = "no library sets a terminal's size without another dependency"
-)]
-fn set_size(terminal: impl AsFd, size: Winsize) {
-    // SAFETY: the size outlives the call.
-    let result = unsafe {
-        libc::ioctl(
-            terminal.as_fd().as_raw_fd(),
-            libc::TIOCSWINSZ,
-            &raw const size,
-        )
-    };
-    assert_eq!(result, 0);
-}
 
 #[test]
 fn ctrl_c_ends_a_command_that_reads_and_bash_knows() {
@@ -648,9 +411,7 @@ fn closing_the_terminal_ends_everything_with_one_sighup() {
     eventually("it is ready", || folder.read("log").starts_with("ready "));
     let supervise = children_of(terminal.pid())[0];
     terminal.close();
-    eventually("the shell has gone", || {
-        terminal.session.try_wait().unwrap().is_some()
-    });
+    terminal.wait();
     eventually("it was told", || {
         folder
             .read("log")
@@ -714,7 +475,7 @@ fn as_leader_of_the_session_a_hang_up_is_passed_on() {
         1,
         "{log}"
     );
-    terminal.session.wait().unwrap();
+    terminal.wait();
 }
 
 /// How much of the processor a process has used, in clock ticks.
@@ -776,9 +537,7 @@ fn as_leader_of_the_session_and_as_pid_1_ctrl_z_wedges_nothing() {
         terminal.cat("three");
         assert!(ticks(supervise) < 50, "it spins");
         terminal.keys(CTRL_C);
-        eventually("it has ended", || {
-            terminal.session.try_wait().unwrap().is_some()
-        });
+        terminal.wait();
     }
 }
 
@@ -795,9 +554,7 @@ fn what_nobody_could_resume_goes_on_as_a_whole() {
         terminal.sees("tick");
     }
     terminal.keys(CTRL_C);
-    eventually("it has ended", || {
-        terminal.session.try_wait().unwrap().is_some()
-    });
+    terminal.wait();
 }
 
 #[test]
@@ -979,7 +736,7 @@ fn a_hang_up_for_the_death_of_a_shell_is_not_lost() {
     eventually("it was told", || folder.read("log").contains("\n1 0 "));
     send(supervise, 64);
     eventually("it has ended", || folder.read("log").contains("\n64 "));
-    terminal.session.wait().unwrap();
+    terminal.wait();
 }
 
 #[test]
@@ -1133,9 +890,7 @@ fn without_dev_tty_the_terminal_is_found_by_its_descriptors() {
             terminal.line("this");
             terminal.sees("got this\r\n");
             terminal.keys(CTRL_C);
-            eventually("it has ended", || {
-                terminal.session.try_wait().unwrap().is_some()
-            });
+            terminal.wait();
         }
     }
     // And it is left as it was.

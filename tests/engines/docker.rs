@@ -7,11 +7,11 @@ use std::time::UNIX_EPOCH;
 
 use crate::engine::{Container, Engine};
 use crate::harness::eventually;
+use crate::harness::pty::{CTRL_C, Terminal};
 use crate::images::Image;
 use crate::need::Need;
 use crate::runner::{Test, tests};
 use crate::stops::{self, LIMIT};
-use crate::terminal::{CTRL_C, Terminal};
 use crate::{machine, programs};
 
 pub fn tests() -> Vec<Test> {
@@ -279,22 +279,22 @@ fn an_interactive_shell_on_a_terminal() {
     let image = docker().image(Image::Shell);
     let words = container.words("-it", image, &["-e", "PS1=prompt$ "], &["sh"]);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let mut terminal = Terminal::new(docker().command(&words));
-    terminal.wait_for("prompt$ ");
-    terminal.type_in("echo $((6 * 7))\r");
-    terminal.wait_for("\n42");
-    terminal.wait_for("prompt$ ");
-    terminal.type_in(CTRL_C);
-    terminal.wait_for("prompt$ ");
+    let mut terminal = Terminal::led_by(docker().command(&words));
+    terminal.sees("prompt$ ");
+    terminal.keys("echo $((6 * 7))\r");
+    terminal.sees("\n42");
+    terminal.sees("prompt$ ");
+    terminal.keys(CTRL_C);
+    terminal.sees("prompt$ ");
     // What runs in it is ended by that key, and the shell is not.
-    terminal.type_in("sh -c 'echo wait''ing; sleep 1000'\r");
-    terminal.wait_for("waiting");
-    terminal.type_in(CTRL_C);
-    terminal.wait_for("prompt$ ");
-    terminal.type_in("echo status $?\r");
-    terminal.wait_for("\nstatus 130");
-    terminal.wait_for("prompt$ ");
-    terminal.type_in("exit 3\r");
+    terminal.keys("sh -c 'echo wait''ing; sleep 1000'\r");
+    terminal.sees("waiting");
+    terminal.keys(CTRL_C);
+    terminal.sees("prompt$ ");
+    terminal.keys("echo status $?\r");
+    terminal.sees("\nstatus 130");
+    terminal.sees("prompt$ ");
+    terminal.keys("exit 3\r");
     assert_eq!(terminal.wait(), Some(3));
     assert_eq!(container.exit_code(), 3);
 }

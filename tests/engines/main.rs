@@ -35,7 +35,6 @@ mod runner;
 mod stops;
 mod swarm;
 mod systemd;
-mod terminal;
 mod toolchain;
 
 use std::process::ExitCode;

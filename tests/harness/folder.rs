@@ -1,0 +1,65 @@
+//! A folder for the files of a test.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A folder that everyone may use, removed with the value.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("supervise-test-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn file(&self, name: impl AsRef<OsStr>) -> String {
+        self.0.join(name.as_ref()).to_str().unwrap().to_owned()
+    }
+
+    /// Copies a program here to be executed with this mode. By cp(1): a descriptor of
+    /// ours that is open for writing would be in whatever another test forks meanwhile,
+    /// and the kernel executes no file that someone may write to (ETXTBSY).
+    pub fn copy_program(&self, from: &str, name: &str, mode: u32) -> String {
+        let path = self.file(name);
+        let copied = Command::new("cp").args(["--", from, &path]).status();
+        assert!(copied.unwrap().success(), "cp {from} {path}");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    /// Writes a file with these contents and this mode: as a copy if it is a program, see
+    /// [`Folder::copy_program`].
+    pub fn write(&self, name: &str, contents: impl AsRef<[u8]>, mode: u32) -> String {
+        if mode & 0o111 != 0 {
+            let source = self.write("contents", contents, 0o644);
+            let path = self.copy_program(&source, name, mode);
+            std::fs::remove_file(source).unwrap();
+            return path;
+        }
+        let path = self.file(name);
+        std::fs::write(&path, contents).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.file(name)).unwrap_or_default()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

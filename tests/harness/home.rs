@@ -1,0 +1,76 @@
+//! Where `supervise` runs: as PID 1 of a namespace and not, as root and as a normal user.
+
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::{SUPERVISE, is_root, skipped};
+
+/// Where `supervise` runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// As a process like any other.
+    Plain,
+    /// As PID 1 of a namespace that root made.
+    Pid1,
+    /// As PID 1 of a namespace that a normal user made.
+    UserPid1,
+}
+
+impl Home {
+    pub fn is_pid1(self) -> bool {
+        self != Self::Plain
+    }
+
+    /// The words that go before the command to run it here.
+    pub(super) fn prefix(self) -> Vec<&'static str> {
+        const UNSHARE: [&str; 5] = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+        const NOBODY: [&str; 6] = [
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "unshare",
+            "-Ur",
+        ];
+        match self {
+            Self::Plain => Vec::new(),
+            Self::Pid1 => [&UNSHARE[..], &["--"]].concat(),
+            Self::UserPid1 if is_root() => [&NOBODY[..], &UNSHARE[1..], &["--"]].concat(),
+            Self::UserPid1 => [&["unshare", "-Ur"], &UNSHARE[1..], &["--"]].concat(),
+        }
+    }
+
+    /// Whether this machine allows it; if not, says so aloud, once.
+    pub fn is_possible(self) -> bool {
+        static TRIED: [OnceLock<bool>; 3] = [const { OnceLock::new() }; 3];
+        *TRIED[self as usize].get_or_init(|| self.try_it())
+    }
+
+    fn try_it(self) -> bool {
+        let Some((program, arguments)) = self.prefix().split_first().map(|(p, a)| (*p, a.to_vec()))
+        else {
+            return true;
+        };
+        let tried = Command::new(program)
+            .args(arguments)
+            .args([SUPERVISE, "--version"])
+            .output();
+        let why = match tried {
+            Ok(output) if output.status.success() => return true,
+            Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            Err(error) => format!("{program}: {error}"),
+        };
+        // A machine that is full for the moment is no machine that forbids it.
+        assert!(!why.contains("Resource temporarily unavailable"), "{why}");
+        skipped(&format!("{self:?} is not possible here: {why}"));
+        false
+    }
+}
+
+/// Every home that this machine allows.
+pub fn homes() -> Vec<Home> {
+    [Home::Plain, Home::Pid1, Home::UserPid1]
+        .into_iter()
+        .filter(|home| home.is_possible())
+        .collect()
+}
