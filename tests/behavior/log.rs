@@ -151,12 +151,7 @@ fn a_full_socket_holds_nothing_up() {
 #[test]
 fn a_fifo_without_a_reader_loses_lines_until_there_is_one() {
     let folder = Folder::new();
-    let path = folder.file("fifo");
-    nix::unistd::mkfifo(
-        path.as_str(),
-        nix::sys::stat::Mode::from_bits_truncate(0o600),
-    )
-    .unwrap();
+    let path = folder.fifo("fifo");
     let reader = || {
         use std::os::unix::fs::OpenOptionsExt;
         let mut options = std::fs::OpenOptions::new();

@@ -13,15 +13,16 @@
 mod harness;
 
 mod exit_status;
+mod leftovers;
 mod log;
 mod notify;
 mod orphans;
 mod reasons;
+mod rehearsal;
 mod report;
 mod restricted;
 mod signals;
 mod start;
-mod starts;
 mod stop;
 mod terminal;
 mod users;

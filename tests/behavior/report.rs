@@ -2,11 +2,14 @@
 //! happened; JSON log lines; and the verdict of a rehearsal.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::process::{Command, Output};
+use std::process::Command;
 
-use crate::harness::report::{Reported, VALIDATE, validator};
+use crate::harness::report::{Reported, VALIDATE, assert_has, validator};
 use crate::harness::*;
 use serde_json::{Value, json};
+
+/// What inherits that a signal is ignored, and does nothing else.
+const DEAF: &str = "exec sleep 1029";
 
 #[test]
 fn a_report_that_is_not_as_the_schema_says_is_found_out() {
@@ -37,19 +40,6 @@ fn a_report_that_is_not_as_the_schema_says_is_found_out() {
         assert!(!output.unwrap().status.success(), "{path}");
     }
 }
-
-#[track_caller]
-fn assert_has(report: &Value, expected: &[(&str, Value)]) {
-    for (path, value) in expected {
-        let found = report.pointer(path);
-        assert_eq!(found, Some(value), "{path} in {report}");
-    }
-}
-
-const LOOP: &str = "while :; do sleep 0.02; done";
-
-/// What inherits that a signal is ignored, and does nothing else.
-const DEAF: &str = "exec sleep 1029";
 
 #[test]
 fn the_example_in_the_guide_is_one() {
@@ -305,20 +295,13 @@ fn a_file_that_cannot_be_written_is_refused_before_the_start() {
     let folder = Folder::new();
     let started = folder.file("started");
     // Nobody reads from this one, and nobody is waited for.
-    let fifo = folder.file("fifo");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&fifo)
-            .status()
-            .unwrap()
-            .success()
-    );
+    let fifo = folder.fifo("fifo");
     let output = supervise(&["--report", "", "--", "touch", &started]);
-    assert_eq!(output.status.code(), Some(125), "an empty path");
+    assert_eq!(output.code, Some(125), "an empty path");
     for path in ["/nonexistent/report", "/", &fifo] {
         let output = supervise(&["--report", path, "--", "touch", &started]);
-        assert_eq!(output.status.code(), Some(125), "{path}");
-        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.code, Some(125), "{path}");
+        let errors = &output.errors;
         assert_eq!(errors.lines().count(), 1, "{errors}");
         assert!(errors.starts_with(&format!("supervise: --report: cannot open '{path}'")));
         assert!(!std::path::Path::new(&started).exists());
@@ -328,7 +311,7 @@ fn a_file_that_cannot_be_written_is_refused_before_the_start() {
         let path = folder.file(path);
         let _ = symlink("nodir/", folder.file("link"));
         let output = supervise(&["--report", &path, "--", "touch", &started]);
-        assert_eq!(output.status.code(), Some(125), "{path}");
+        assert_eq!(output.code, Some(125), "{path}");
         assert!(!std::path::Path::new(&folder.file("nodir")).exists());
     }
     let by_variable = Command::new(SUPERVISE)
@@ -341,8 +324,8 @@ fn a_file_that_cannot_be_written_is_refused_before_the_start() {
     assert!(errors.starts_with(expected), "{errors}");
     // One that has no room is no reason to fail.
     let output = supervise(&["--report", "/dev/full", "--", "true"]);
-    assert_eq!(output.status.code(), Some(0));
-    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.code, Some(0));
+    let errors = &output.errors;
     assert!(
         errors.contains("cannot write the report to '/dev/full': No space left"),
         "{errors}"
@@ -483,15 +466,11 @@ fn the_command_does_not_see_the_file() {
     run.wait();
 }
 
-fn supervise(words: &[&str]) -> Output {
-    Command::new(SUPERVISE).args(words).output().unwrap()
-}
-
 #[test]
 fn a_log_of_json_lines() {
     let output = supervise(&["--log-format", "json", "-vv", "--", "sh", "-c", "exit 3"]);
-    assert_eq!(output.status.code(), Some(3));
-    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.code, Some(3));
+    let errors = &output.errors;
     let lines: Vec<Value> = errors
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -510,181 +489,7 @@ fn a_log_of_json_lines() {
     );
 
     let output = supervise(&["--log-format", "xml", "--", "true"]);
-    assert_eq!(output.status.code(), Some(125));
-}
-
-/// A rehearsal, its exit code and what it said.
-#[track_caller]
-fn rehearse(home: Home, options: &str, command: &[&str]) -> (Option<i32>, String) {
-    let mut run = start(home).options(options).run(command);
-    let ended = run.wait();
-    (ended.code, run.errors())
-}
-
-/// What a rehearsal says of a command that is killed by SIGTERM.
-const UNHANDLED: &str = "rehearsal failed: command killed by SIGTERM: either it has no handler \
-                         (handle SIGTERM and exit), or it cleans up and then kills itself with \
-                         the signal (use --remap-exit 143)";
-
-#[test]
-fn a_rehearsal_judges() {
-    let ready = format!("{} notify READY=1", fixture());
-    let handles = format!("trap 'exit 0' TERM; {ready}; {LOOP}");
-    let accepted = format!("trap 'exit 7' TERM; {ready}; {LOOP}");
-    let deaf = format!("trap '' TERM; {ready}; {DEAF}");
-    let accept = "rehearsal failed: command exited with status 7; exit with 0 on SIGTERM or use \
-                  --remap-exit 7";
-    let killed = "rehearsal failed: SIGKILL was needed (command: it ignores SIGTERM); handle \
-                  SIGTERM, exit sooner, or raise --grace";
-    for home in homes() {
-        for (options, script, code, expected) in [
-            ("ready", handles.as_str(), 0, "rehearsal passed: graceful"),
-            ("ready -e 7", &accepted, 0, "rehearsal passed: graceful"),
-            ("ready", &accepted, 1, accept),
-            ("ready -t 500ms", &deaf, 1, killed),
-            ("200ms", DEAF, 1, UNHANDLED),
-        ] {
-            let options = format!("--rehearse {options}");
-            let (found, errors) = rehearse(home, &options, &["sh", "-c", script]);
-            assert_eq!(found, Some(code), "{home:?} {script}: {errors}");
-            assert!(
-                errors.contains("rehearsal: requested a stop (SIGTERM) after "),
-                "{errors}"
-            );
-            assert!(errors.contains(expected), "{home:?} {script}: {errors}");
-            // One search tells a rehearsal that passed.
-            assert_eq!(errors.contains("graceful"), code == 0, "{errors}");
-        }
-        // Nothing is sent with a grace period of 0.
-        let (code, errors) = rehearse(home, "--rehearse 0 -t 0", &["sleep", "1023"]);
-        assert_eq!(code, Some(1), "{errors}");
-        let requested = "rehearsal: requested a stop (SIGTERM) after ";
-        assert!(errors.contains(requested), "{errors}");
-        assert!(!errors.contains("sent SIGTERM"), "{errors}");
-        let (code, _) = rehearse(home, "--rehearse 1", &["/nonexistent"]);
-        assert_eq!(code, Some(127), "nothing was rehearsed");
-    }
-}
-
-#[test]
-fn a_rehearsal_advises_where_the_command_exits_before_the_stop_request() {
-    for home in homes() {
-        for (options, script, expected) in [
-            (
-                "100s",
-                "exit 0",
-                ", before the stop request; use a shorter time, or --rehearse ready\n",
-            ),
-            (
-                "ready",
-                "exit 0",
-                ", before it notified READY=1; give --rehearse a time if it never does\n",
-            ),
-            (
-                "ready",
-                "exit 3",
-                ": it failed before the stop request; see its own output\n",
-            ),
-            (
-                "100s",
-                "kill -INT $$",
-                ": it failed before the stop request; see its own output\n",
-            ),
-            (
-                "100s -e 3",
-                "exit 3",
-                ", before the stop request; use a shorter time, or --rehearse ready\n",
-            ),
-        ] {
-            let options = format!("--rehearse {options}");
-            let (code, errors) = rehearse(home, &options, &["sh", "-c", script]);
-            assert_eq!(code, Some(1), "{home:?} {script}: {errors}");
-            let failed = errors.contains("rehearsal failed: command ");
-            assert!(failed && errors.contains(expected), "{home:?}: {errors}");
-        }
-    }
-}
-
-#[test]
-fn a_rehearsal_of_a_command_that_exits_during_the_stop_delay_proves_nothing() {
-    let ready = format!("{} notify READY=1", fixture());
-    for home in homes() {
-        for (status, advice) in [
-            (0, "use a shorter --stop-delay\n"),
-            (3, "it failed by itself; see its own output\n"),
-        ] {
-            let script = format!("trap 'exit {status}' USR1; {ready}; {LOOP}");
-            let reported = Reported::new();
-            let mut run = reported
-                .start(home)
-                .options("-v --rehearse ready --stop-delay 1h -t 2h")
-                .run(&["sh", "-c", &script]);
-            run.wait_for_error("(--stop-delay)");
-            run.signal(libc::SIGUSR1);
-            assert_eq!(run.wait(), Ended::code(1), "{home:?}: {}", run.errors());
-            let expected = format!(
-                "rehearsal failed: command exited with status {status} during the stop delay, \
-                 before SIGTERM was forwarded; {advice}"
-            );
-            assert!(run.errors().contains(&expected), "{}", run.errors());
-            assert!(!run.errors().contains("passed"), "{}", run.errors());
-            // The log and the report agree with the verdict.
-            assert!(run.errors().contains("): failed\n"), "{}", run.errors());
-            assert_eq!(reported.read()["outcome"], "failed", "{home:?} {status}");
-        }
-    }
-}
-
-#[test]
-fn a_rehearsal_that_comes_before_the_command_handles_anything_finds_that_out() {
-    for home in homes() {
-        for _ in 0..10 {
-            let (code, errors) = rehearse(home, "--rehearse 0", &["sleep", "1019"]);
-            assert_eq!(code, Some(1), "{home:?}: {errors}");
-            assert!(errors.contains(UNHANDLED), "{errors}");
-        }
-    }
-}
-
-#[test]
-fn a_rehearsal_is_of_a_command_that_runs() {
-    for home in homes() {
-        // The command has ended and is reaped; only what it left is asked.
-        let script = format!(
-            "(while kill -0 $$ 2>/dev/null; do sleep 0.01; done
-              {} notify READY=1; exec sleep 1020) & exit 0",
-            fixture()
-        );
-        let reported = Reported::new();
-        let mut run = reported
-            .start(home)
-            .options("-v --leftovers wait --rehearse ready")
-            .run(&["sh", "-c", &script]);
-        assert_eq!(run.wait(), Ended::code(1), "{home:?}: {}", run.errors());
-        let errors = run.errors();
-        assert!(
-            errors.contains("before it notified READY=1"),
-            "{home:?}: {errors}"
-        );
-        assert!(
-            errors.contains("(command exited earlier): failed\n"),
-            "{errors}"
-        );
-        assert_eq!(reported.read()["outcome"], "failed", "{home:?}");
-    }
-}
-
-#[test]
-fn a_rehearsal_names_what_is_lost_in_the_group() {
-    let ready = format!("{} notify READY=1", fixture());
-    for home in homes() {
-        let script = format!("(sleep 1021 &) ; trap 'exit 0' TERM; {ready}; {LOOP}");
-        let (code, errors) = rehearse(home, "--rehearse ready -g", &["sh", "-c", &script]);
-        assert_eq!(code, Some(0), "{home:?}: {errors}");
-        // Not by its name, for it may not have executed it yet.
-        let lost = "was killed by SIGTERM; anything that it had not saved is lost";
-        assert!(errors.contains(lost), "{home:?}: {errors}");
-    }
+    assert_eq!(output.code, Some(125));
 }
 
 #[test]
@@ -753,152 +558,6 @@ fn where_nobody_is_left_none_is_killed_though_many_end_with_the_command() {
             assert_has(&reported.read(), &[outcome]);
         }
     }
-}
-
-#[test]
-fn a_rehearsal_names_what_is_lost() {
-    let ready = format!("{} notify READY=1", fixture());
-    for home in homes() {
-        let script =
-            format!("trap 'exit 0' TERM; sh -c \"trap '' TERM; {ready}; {DEAF}\" & {LOOP}");
-        let (code, errors) = rehearse(home, "--rehearse ready -t 2", &["sh", "-c", &script]);
-        assert_eq!(code, Some(1), "{home:?}: {errors}");
-        let lost =
-            "(sleep) was killed by SIGKILL and lost what it had not saved: it ignores SIGTERM";
-        assert!(errors.contains(lost), "{home:?}: {errors}");
-    }
-}
-
-#[test]
-fn a_rehearsal_can_wait_until_it_is_ready() {
-    for home in homes() {
-        // It says something else first; the time until then is its own.
-        let fixture = fixture();
-        let script = format!(
-            "trap 'exit 0' TERM; {fixture} notify STATUS=starting; sleep 0.1
-             echo ready; {fixture} notify \"$(printf 'STATUS=up\nREADY=1')\"; {LOOP}"
-        );
-        let mut run = start(home)
-            .options("--rehearse ready")
-            .run(&["sh", "-c", &script]);
-        assert_eq!(run.line(), "ready", "{home:?}: {}", run.errors());
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}: {}", run.errors());
-        assert!(
-            run.errors().contains("rehearsal passed: graceful"),
-            "{}",
-            run.errors()
-        );
-    }
-    let output = supervise(&["--rehearse", "ready", "--no-notify-relay", "--", "true"]);
-    assert_eq!(output.status.code(), Some(125));
-    for words in [
-        ["--stop-on", "none"].as_slice(),
-        &["--rewrite", "TERM:0", "--rewrite", "INT:0"],
-    ] {
-        let words = [&["--rehearse", "1"], words, &["--", "true"]].concat();
-        let output = supervise(&words);
-        assert_eq!(output.status.code(), Some(125));
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(errors.contains("no signal is a stop request"), "{errors}");
-    }
-}
-
-#[test]
-fn whoever_is_quicker_than_the_rehearsal_is_the_one_who_asked() {
-    let reported = Reported::new();
-    let go = reported.folder.file("go");
-    let fixture = fixture();
-    let script = format!(
-        "(trap '' TERM; until [ -e {go} ]; do sleep 0.02; done
-          {fixture} notify READY=1; echo notified) &
-         exec {fixture} print-signals 10"
-    );
-    let mut run = reported
-        .start(Home::Plain)
-        .options("--rehearse ready")
-        .run(&["sh", "-c", &script]);
-    run.ready();
-    run.signal(libc::SIGTERM);
-    assert!(run.line().starts_with("15 "));
-    std::fs::write(go, "").unwrap();
-    assert_eq!(run.line(), "notified");
-    // It is ready now, and was asked before: not once more.
-    run.signal(libc::SIGUSR1);
-    loop {
-        let line = run.line();
-        assert!(!line.starts_with("15 "), "{line}");
-        // It may hear of the end of its child as well.
-        if line.starts_with("10 ") {
-            break;
-        }
-    }
-    assert_eq!(run.wait(), Ended::code(1));
-    let errors = run.errors();
-    assert!(errors.contains("rehearsal inconclusive: received SIGTERM from pid "));
-    let advice = " first; run it again and let it end by itself\n";
-    assert!(errors.contains(advice), "{errors}");
-    assert_has(
-        &reported.read(),
-        &[
-            ("/stop/sender/kind", json!("process")),
-            ("/outcome", json!("graceful")),
-        ],
-    );
-}
-
-/// Whether a program that is killed by the stop signal had a handler proves nothing:
-/// the runtimes of Go, Node and PHP catch the signal and exit from it.
-#[test]
-fn death_by_the_stop_signal_is_graceful_only_if_it_is_declared() {
-    let ready = format!("{} notify READY=1", fixture());
-    let reraises = format!("trap 'trap - TERM; kill -TERM $$' TERM; {ready}; {LOOP}");
-    let exits = format!("trap 'exit 143' TERM; {ready}; {LOOP}");
-    let shows = "(use --remap-exit 143)";
-    for home in homes() {
-        for (script, how) in [
-            (&reraises, "killed by SIGTERM"),
-            (&exits, "exited with status 143"),
-        ] {
-            for (options, status, outcome) in [("", 1, "unhandled"), ("-e 143", 0, "graceful")] {
-                let reported = Reported::new();
-                let mut run = reported
-                    .start(home)
-                    .options("-v --rehearse ready")
-                    .options(options)
-                    .shell(script);
-                let ended = run.wait();
-                let errors = run.errors();
-                assert_eq!(ended, Ended::code(status), "{home:?} {options}: {errors}");
-                assert_has(&reported.read(), &[("/outcome", json!(outcome))]);
-                let failed = format!("rehearsal failed: command {how}: either it has no handler");
-                assert_eq!(errors.contains(&failed), status == 1, "{errors}");
-                assert_eq!(errors.contains(shows), status == 1, "{errors}");
-                // The last line of the log and the verdict agree.
-                let lines = errors.matches("graceful").count();
-                assert_eq!(lines, if status == 0 { 2 } else { 0 }, "{errors}");
-            }
-        }
-    }
-}
-
-/// As the runtimes do: caught only to be killed by it.
-#[test]
-fn a_program_whose_runtime_catches_the_signal_does_not_pass() {
-    // No pause(): a signal just before it would not end that.
-    let python = "import os, signal, subprocess, sys, time
-def caught(number, _):
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-signal.signal(signal.SIGTERM, caught)
-subprocess.run([sys.argv[1], 'notify', 'READY=1'])
-while True: time.sleep(0.01)";
-    let (code, errors) = rehearse(
-        Home::Plain,
-        "--rehearse ready",
-        &["python3", "-c", python, &fixture()],
-    );
-    assert_eq!(code, Some(1), "{errors}");
-    assert!(errors.contains(UNHANDLED), "{errors}");
 }
 
 #[test]

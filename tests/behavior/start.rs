@@ -11,29 +11,16 @@ use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::harness::*;
-
-/// What a command prints when it is run with these words, stdin at /dev/null.
-fn output(words: &[&str]) -> (String, String, Option<i32>) {
-    let output = Command::new(words[0])
-        .args(&words[1..])
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    (
-        String::from_utf8_lossy(&output.stdout).into_owned(),
-        String::from_utf8_lossy(&output.stderr).into_owned(),
-        output.status.code(),
-    )
-}
 
 /// The same directly and under `supervise`, each through `wrapper`.
 #[track_caller]
 fn assert_same_under_supervise(wrapper: &[&str], command: &[&str]) {
     let direct = output(&[wrapper, command].concat());
-    assert_eq!(direct.2, Some(0), "{wrapper:?} {command:?}: {direct:?}");
-    assert!(!direct.0.is_empty(), "{command:?} says nothing");
+    assert_eq!(direct.code, Some(0), "{wrapper:?} {command:?}: {direct:?}");
+    assert!(!direct.stdout.is_empty(), "{command:?} prints nothing");
     let supervised = output(&[wrapper, &[SUPERVISE, "--"], command].concat());
     assert_eq!(supervised, direct, "{wrapper:?}");
 }
@@ -212,13 +199,7 @@ fn as_pid_1_it_keeps_stdout_for_those_who_write_there() {
             "while [ -e /proc/1/fd/7 ]; do sleep 0.01; done; {write}; echo ready $$; read -r _ <&7"
         );
         let folder = Folder::new();
-        let fifo = folder.file("fifo");
-        nix::unistd::mkfifo(
-            fifo.as_str(),
-            nix::sys::stat::Mode::from_bits_truncate(0o666),
-        )
-        .unwrap();
-        std::fs::set_permissions(&fifo, std::fs::Permissions::from_mode(0o666)).unwrap();
+        let fifo = folder.fifo("fifo");
         let mut run = start(home)
             .through(&["sh", "-c", &format!("exec 7<>{fifo} \"$@\""), "sh"])
             .shell(&script);
@@ -492,7 +473,7 @@ fn a_command_on_a_noexec_file_system_is_explained() {
         "mount -t tmpfs -o noexec none {0} && cp /bin/true {0}/true && exec {SUPERVISE} {0}/true",
         folder.path().display()
     );
-    let (_, errors, code) = output(&["unshare", "--mount", "sh", "-c", &script]);
+    let Output { errors, code, .. } = output(&["unshare", "--mount", "sh", "-c", &script]);
     assert_eq!(code, Some(126), "{errors}");
     assert!(errors.contains("noexec"), "{errors}");
 }
@@ -568,7 +549,7 @@ fn a_fork_that_fails_is_explained_and_nothing_is_left() {
         return;
     }
     // A user of whom nothing else runs.
-    let (_, errors, code) = output(&[
+    let Output { errors, code, .. } = output(&[
         "setpriv",
         "--reuid=61234",
         "--regid=61234",
@@ -692,4 +673,46 @@ fn it_can_end_with_its_own_parent() {
     assert!(run.line().starts_with("15 "));
     // The outer one leaves what the shell left; it ends by itself.
     assert_eq!(run.wait(), Ended::signal(libc::SIGKILL));
+}
+
+/// Every signal but SIGKILL and SIGSTOP, as /proc/PID/status shows a set.
+const ALL_BLOCKED: &str = "fffffffffffbfeff";
+
+/// How many starts each way; the default keeps the suite short.
+fn rounds() -> u32 {
+    std::env::var("TEST_SUPERVISE_STARTS").map_or(50, |text| text.parse().unwrap())
+}
+
+#[test]
+fn a_stop_request_in_the_first_moments_is_not_lost() {
+    for home in homes() {
+        for options in ["", "-g"] {
+            for round in 0..rounds() {
+                let mut run = start(home).options(options).run(&["sleep", "1003"]);
+                if home.is_pid1() {
+                    // Before it has blocked signals the kernel drops what it
+                    // is sent: that is the start from here.
+                    eventually("supervise has taken over", || {
+                        let blocked = status_field(run.pid, "SigBlk");
+                        // While it waits, the kernel shows none as blocked.
+                        blocked.is_some_and(|set| set == ALL_BLOCKED)
+                            || !children_of(run.pid).is_empty()
+                    });
+                }
+                // From 0 to 3 ms after the start.
+                let after = Duration::from_micros(u64::from(round * 37 % 3000));
+                let begun = Instant::now();
+                while begun.elapsed() < after {
+                    std::hint::spin_loop();
+                }
+                run.signal(libc::SIGTERM);
+                let ended = run.wait();
+                let expected = Ended::killed(home, libc::SIGTERM);
+                assert_eq!(
+                    ended, expected,
+                    "{home:?} {options:?} after {after:?}, round {round}"
+                );
+            }
+        }
+    }
 }

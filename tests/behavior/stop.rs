@@ -10,9 +10,6 @@ use std::time::{Duration, Instant};
 
 use crate::harness::*;
 
-/// A shell that ignores what is asked of it and ends when its file is there.
-const NEVER: &str = "trap '' TERM; while :; do sleep 0.05; done";
-
 #[test]
 fn a_command_that_ends_in_time_has_its_own_status() {
     for home in homes() {
@@ -186,74 +183,6 @@ fn a_command_that_stops_itself_when_asked_is_resumed() {
 }
 
 #[test]
-fn leftovers_are_asked_when_the_command_has_ended_and_waited_for() {
-    for home in homes() {
-        // The worker is asked after its parent has gone: it says who its
-        // parent is then, which is supervise.
-        let script = "
-            (trap 'read -r _ _ _ parent _ < /proc/self/stat; echo worker saved; exit 0' TERM
-             echo ready 1; while :; do sleep 0.01; done) &
-            trap 'kill -0 $! && echo command ends first; exit 4' TERM
-            echo ready 2; while :; do sleep 0.01; done";
-        let mut run = start(home).shell(script);
-        run.ready();
-        run.ready();
-        run.signal(libc::SIGTERM);
-        assert_eq!(run.line(), "command ends first", "{home:?}");
-        assert_eq!(run.line(), "worker saved", "{home:?}");
-        assert_eq!(
-            run.wait(),
-            Ended::code(4),
-            "the status is the command's: {home:?}"
-        );
-        assert!(!run.errors().contains("supervise: "), "{}", run.errors());
-    }
-}
-
-#[test]
-fn a_leftover_that_is_stopped_is_resumed_to_hear_that_it_should_end() {
-    // With -g it is asked with the group, and nobody asks it again.
-    for (home, options) in homes()
-        .into_iter()
-        .flat_map(|home| [(home, ""), (home, "-g")])
-    {
-        let script = "
-            sh -c 'trap \"echo saved; exit 0\" TERM; echo ready $$; kill -STOP $$
-                   while :; do sleep 0.01; done' &
-            trap 'exit 0' TERM; echo ready $$; while :; do sleep 0.01; done";
-        let mut run = start(home).options(options).shell(script);
-        run.ready();
-        run.ready();
-        let worker = children_of(run.command())[0];
-        eventually("it is stopped", || {
-            status_field(worker, "State").is_some_and(|state| state.starts_with('T'))
-        });
-        run.signal(libc::SIGTERM);
-        assert_eq!(run.line(), "saved", "{home:?} {options}");
-        assert_eq!(run.wait(), Ended::code(0), "{home:?} {options}");
-    }
-}
-
-#[test]
-fn the_deadline_belongs_to_everything_not_to_the_command() {
-    for home in homes() {
-        let script = format!(
-            "(trap '' TERM; echo ready 1; {NEVER}) & trap 'exit 0' TERM; echo ready 2; while :; do sleep 0.01; done"
-        );
-        let mut run = start(home).options("-t 500ms").shell(&script);
-        run.ready();
-        run.ready();
-        let asked = Instant::now();
-        run.signal(libc::SIGTERM);
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
-        assert!(asked.elapsed() >= Duration::from_millis(500), "{home:?}");
-        // Its output ends, so that everyone who had it has ended.
-        run.rest();
-        assert!(run.errors().contains("has not ended"), "{}", run.errors());
-    }
-}
-
-#[test]
 fn those_that_have_ended_are_named_last() {
     // A dozen that nobody reaps, and then two that are in the way.
     let fixture = fixture();
@@ -281,75 +210,6 @@ fn those_that_have_ended_are_named_last() {
 }
 
 #[test]
-fn nobody_is_asked_twice() {
-    let fixture = fixture();
-    for home in homes() {
-        for options in ["", "-g"] {
-            // The command hangs, so that the rest is asked before it has ended,
-            // then ends before the deadline.
-            let script = format!(
-                "{fixture} print-signals & trap 'read _ < $FIFO; exit 0' TERM; echo ready 2
-                 while :; do sleep 0.01; done"
-            );
-            let folder = Folder::new();
-            let fifo = folder.file("fifo");
-            make_fifo(&fifo);
-            let mut run = start(home)
-                .options(options)
-                .options("-t 2s --leftovers stop")
-                .variable("FIFO", &fifo)
-                .shell(&script);
-            let both = [run.line(), run.line()];
-            assert!(
-                both.iter().all(|line| line.starts_with("ready ")),
-                "{both:?}"
-            );
-            run.signal(libc::SIGTERM);
-            // With -g at once, otherwise at three quarters.
-            assert!(run.line().starts_with("15 "), "{home:?} {options:?}");
-            std::fs::write(&fifo, "go\n").unwrap();
-            assert_eq!(
-                run.wait(),
-                Ended::code(0),
-                "{home:?} {options:?}: {}",
-                run.errors()
-            );
-            let rest: Vec<String> = run
-                .rest()
-                .into_iter()
-                .filter(|line| !line.starts_with("18 "))
-                .collect();
-            assert_eq!(
-                rest,
-                Vec::<String>::new(),
-                "{home:?} {options:?}: asked again"
-            );
-        }
-    }
-}
-
-#[test]
-fn everything_else_is_asked_at_three_quarters_if_the_command_hangs() {
-    for home in homes() {
-        let script = "(trap 'echo saved; exit 0' TERM; echo ready 1; while :; do sleep 0.01; done) & trap : TERM; echo ready 2; while :; do sleep 0.01; done";
-        let mut run = start(home).options("-t 2s").shell(script);
-        run.ready();
-        run.ready();
-        let asked = Instant::now();
-        run.signal(libc::SIGTERM);
-        assert_eq!(run.line(), "saved");
-        assert!(asked.elapsed() >= Duration::from_millis(1500), "{home:?}");
-        assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
-    }
-}
-
-fn make_fifo(path: &str) {
-    nix::unistd::mkfifo(path, nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
-    // Whatever the umask: for everyone.
-    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
-}
-
-#[test]
 fn with_g_a_command_that_has_left_its_group_is_asked_too() {
     for home in homes() {
         let mut run = start(home).options("-g").fixture(&["other-group", "15"]);
@@ -374,241 +234,6 @@ fn a_command_that_stops_itself_again_and_again_is_no_busy_loop() {
 }
 
 #[test]
-fn with_hardly_a_descriptor_left_everything_is_still_asked() {
-    // Found one by one: as PID 1 because `-g` has signaled some already. The worker is
-    // no child of supervise, so that a descriptor is wanted for it. The whole grace
-    // period is there for the answer, however busy the machine is.
-    let worker = "trap 'echo saved; exit 0' TERM; echo ready 1; while :; do sleep 0.01; done";
-    let parent = "trap : TERM; sh -c \"$0\" & wait; wait";
-    let command = "setsid sh -c \"$0\" \"$1\" & trap 'exit 0' TERM; while :; do sleep 0.05; done";
-    for home in homes() {
-        for limit in ["--nofile=4:64", "--nofile=4:4"] {
-            let mut run = start(home)
-                .through(&["prlimit", limit])
-                .options("-g")
-                .run(&["sh", "-c", command, parent, worker]);
-            run.ready();
-            run.signal(libc::SIGTERM);
-            assert_eq!(run.line(), "saved", "{home:?} {limit}: {}", run.errors());
-            assert_eq!(run.wait(), Ended::code(0), "{home:?} {limit}");
-        }
-    }
-}
-
-/// A program in a session of its own, started by a shell that has ended.
-const DAEMON: &str = "setsid sh -c 'trap \"echo daemon saved; exit 0\" TERM; echo ready $$; while :; do sleep 0.01; done' &";
-
-#[test]
-fn what_left_the_group_and_the_session_is_asked_too() {
-    for home in homes() {
-        for escape in [
-            DAEMON.to_owned(),
-            format!("(({DAEMON}) &)"),
-            format!("nohup {DAEMON}"),
-        ] {
-            let mut run = start(home).shell(&format!(
-                "{escape}\ntrap 'exit 0' TERM; echo ready 0; while :; do sleep 0.01; done"
-            ));
-            run.ready();
-            run.ready();
-            run.signal(libc::SIGTERM);
-            assert_eq!(run.line(), "daemon saved", "{home:?}: {escape}");
-            assert_eq!(run.wait(), Ended::code(0));
-        }
-    }
-}
-
-#[test]
-fn what_is_forked_while_leftovers_are_looked_for_is_asked_too() {
-    if !cfg!(target_arch = "x86_64") {
-        skipped("the fixture follows system calls of x86-64 only");
-        return;
-    }
-    let fixture = fixture();
-    let mut run = start(Home::Plain)
-        .through(&[&fixture, "fork-when-read"])
-        .options("-t 10s")
-        .shell(&format!(
-            "{fixture} forks-when-told & trap 'exit 0' TERM; while :; do sleep 0.01; done"
-        ));
-    run.ready();
-    // The child of the run is its tracer.
-    send(run.command(), libc::SIGTERM);
-    // Of what was forked after its parent's children were read.
-    run.ready();
-    assert!(run.line().starts_with("15 "), "{}", run.errors());
-    assert_eq!(run.wait(), Ended::code(0));
-}
-
-#[test]
-fn what_another_thread_forked_is_asked_too() {
-    let fixture = fixture();
-    let mut run = start(Home::Plain).options("-t 1s").shell(&format!(
-        "{fixture} thread-fork sh -c 'trap \"echo saved; exit 0\" TERM; echo ready $$; while :; do sleep 0.01; done' &
-         trap 'exit 0' TERM; echo ready 0; while :; do sleep 0.01; done"
-    ));
-    run.ready();
-    run.ready();
-    run.signal(libc::SIGTERM);
-    assert_eq!(run.line(), "saved");
-    assert_eq!(run.wait(), Ended::code(0));
-}
-
-#[test]
-fn a_namespace_inside_ends_with_the_rest() {
-    if !is_root() {
-        skipped("a PID namespace needs root");
-        return;
-    }
-    // PID 1 of the inner one does not end by SIGTERM, nor does unshare.
-    let mut run = start(Home::Plain).options("-t 500ms").shell(
-        "unshare --pid --fork sh -c 'echo ready $$; sleep 1005; :' &
-         trap 'exit 0' TERM; echo ready 0; while :; do sleep 0.01; done",
-    );
-    run.ready();
-    run.ready();
-    run.signal(libc::SIGTERM);
-    assert_eq!(run.wait(), Ended::code(0));
-    run.rest();
-}
-
-#[test]
-fn what_forks_without_end_is_gone_in_the_end() {
-    for home in homes() {
-        // Each leaves the session and ignores what it is asked. The number is
-        // what they are found by.
-        let marker = format!(
-            "{}.{}",
-            987_654,
-            std::process::id() + u32::from(home == Home::Pid1)
-        );
-        let script = format!(
-            "trap '' TERM; echo ready $$; i=0
-             while :; do (setsid sleep {marker} &); i=$((i+1)); [ $i -lt 300 ] || i=0; sleep 0.003; done"
-        );
-        let mut run = start(home).options("-t 300ms").shell(&script);
-        run.ready();
-        eventually("it has forked", || !with_argument(&marker).is_empty());
-        run.signal(libc::SIGTERM);
-        assert_eq!(
-            run.wait(),
-            Ended::killed(home, libc::SIGKILL),
-            "{home:?}: {}",
-            run.errors()
-        );
-        assert_eq!(
-            with_argument(&marker),
-            Vec::<i32>::new(),
-            "{home:?}: {}",
-            run.errors()
-        );
-    }
-}
-
-/// The processes that have this word on their command line, after the name of
-/// a program.
-fn with_argument(word: &str) -> Vec<i32> {
-    std::fs::read_dir("/proc")
-        .unwrap()
-        .flatten()
-        .filter_map(|entry| {
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
-            line.split(|b| *b == 0)
-                .nth(1)?
-                .eq(word.as_bytes())
-                .then_some(pid)
-        })
-        .collect()
-}
-
-#[test]
-fn policies_for_leftovers() {
-    // The command ends by itself and leaves a process that writes when it is
-    // asked; what follows depends on the policy and the home.
-    let script = "(trap 'echo asked; exit 0' TERM; echo ready $$; while :; do sleep 0.01; done) & read -r line < $FIFO; exit 3";
-    for home in homes() {
-        for (policy, stops) in [("auto", home.is_pid1()), ("stop", true), ("leave", false)] {
-            let folder = Folder::new();
-            let fifo = folder.file("fifo");
-            make_fifo(&fifo);
-            let mut run = start(home)
-                .options(&format!("-v --leftovers {policy}"))
-                .variable("FIFO", &fifo)
-                .shell(script);
-            run.ready();
-            let worker = children_of(run.command())[0];
-            let _leftover = (!home.is_pid1()).then(|| Leftover(worker));
-            std::fs::write(&fifo, "go\n").unwrap();
-            if stops {
-                assert_eq!(run.line(), "asked", "{home:?} {policy}");
-            }
-            assert_eq!(
-                run.wait(),
-                Ended::code(3),
-                "{home:?} {policy}: {}",
-                run.errors()
-            );
-            let is_left = !stops && !home.is_pid1();
-            assert_eq!(is_alive(worker), is_left, "{home:?} {policy}");
-            let left = if home.is_pid1() {
-                "is left: the kernel kills it now, because PID 1 exits"
-            } else {
-                "is left to itself"
-            };
-            let errors = run.errors();
-            assert_eq!(errors.contains(left), !stops, "{home:?} {policy}: {errors}");
-        }
-    }
-}
-
-#[test]
-fn waiting_for_leftovers_ends_with_the_last_of_them_or_with_a_stop_request() {
-    let script = "(trap 'echo asked; exit 0' TERM; echo ready $$; read -r line < $FIFO) & read -r line < $FIRST; exit 3";
-    for home in homes() {
-        for stop in [false, true] {
-            let folder = Folder::new();
-            let [first, fifo] = ["first", "fifo"].map(|name| {
-                let path = folder.file(name);
-                make_fifo(&path);
-                path
-            });
-            let mut run = start(home)
-                .options("-v --leftovers wait")
-                .variable("FIRST", &first)
-                .variable("FIFO", &fifo)
-                .shell(script);
-            run.ready();
-            std::fs::write(&first, "go\n").unwrap();
-            run.wait_for_error(") exited with status 3");
-            assert!(run.is_running(), "{home:?}");
-            if stop {
-                run.signal(libc::SIGTERM);
-                assert_eq!(run.line(), "asked", "{home:?}");
-            } else {
-                std::fs::write(&fifo, "go\n").unwrap();
-            }
-            assert_eq!(run.wait(), Ended::code(3), "{home:?} {stop}");
-            assert_eq!(run.rest(), Vec::<String>::new(), "{home:?} {stop}");
-        }
-    }
-}
-
-#[test]
-fn leave_kills_only_the_command_at_the_deadline() {
-    let script = format!("trap '' TERM; (echo ready $$; {NEVER}) & {NEVER}");
-    let mut run = start(Home::Plain)
-        .options("-t 300ms --leftovers leave")
-        .shell(&script);
-    run.ready();
-    let worker = children_of(run.command()).into_iter().next().unwrap();
-    let _leftover = Leftover(worker);
-    run.signal(libc::SIGTERM);
-    assert_eq!(run.wait(), Ended::signal(libc::SIGKILL));
-    assert!(is_alive(worker), "it was to be left");
-}
-
-#[test]
 fn an_end_in_the_moment_of_the_deadline_is_accounted_for_either_way() {
     for round in 0..40 {
         let mut run = start(Home::Plain)
@@ -630,8 +255,7 @@ fn an_end_in_the_moment_of_the_deadline_is_accounted_for_either_way() {
 fn an_end_before_a_deadline_that_was_slept_through_is_what_counts() {
     for home in homes() {
         let folder = Folder::new();
-        let fifo = folder.file("fifo");
-        make_fifo(&fifo);
+        let fifo = folder.fifo("fifo");
         let mut run = start(home)
             .options("-t 300ms")
             .variable("FIFO", &fifo)
@@ -699,9 +323,8 @@ fn a_pid_that_was_given_away_is_not_hit() {
     // leaves one that does not want to; then the command's pid goes to a
     // stranger, who must outlive the deadline.
     let folder = Folder::new();
-    let fifo = folder.file("fifo");
-    make_fifo(&fifo);
-    make_fifo(&format!("{fifo}.never"));
+    let fifo = folder.fifo("fifo");
+    folder.fifo("fifo.never");
     let command = folder.write(
         "command",
         format!("#!/bin/sh\nsetsid sh -c 'trap \"\" TERM; echo go > {fifo}; read -r _ < {fifo}.never' &\necho $$ > {fifo}.pid\nread -r go < {fifo}\nexit 0\n"),
@@ -871,84 +494,5 @@ fn a_stop_delay_is_a_part_of_the_grace_period() {
         let after = asked.elapsed();
         assert!(after >= Duration::from_secs(2), "{home:?}: {after:?}");
         assert!(run.errors().contains("grace period 2s expired"));
-    }
-}
-
-#[test]
-fn of_those_that_are_left_only_the_living_are_counted() {
-    let mut run = start(Home::Plain).options("-v").shell(
-        "trap 'exit 0' USR1
-         python3 -c \"
-import os, time
-for _ in range(12):
-    pid = os.fork()
-    if pid == 0: os._exit(0)
-    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-print('ready', os.getpid(), flush=True)
-time.sleep(1000)\" &
-         while :; do sleep 0.01; done",
-    );
-    let left = run.ready();
-    let _leftover = Leftover(left);
-    run.signal(libc::SIGUSR1);
-    assert_eq!(run.wait(), Ended::code(0));
-    let said = run.errors();
-    assert!(said.contains("is left to itself"), "{said}");
-    assert!(!said.contains("more"), "{said}");
-}
-
-#[test]
-fn with_leave_the_command_alone_is_named() {
-    for home in homes() {
-        let mut run = start(home)
-            .options("-t 400ms --leftovers leave")
-            .shell("sleep 1030 & trap '' TERM; echo ready $$; exec sleep 1031");
-        run.ready();
-        let command = run.command();
-        // Not ours to stop, but this test's to end.
-        let _worker = Leftover(children_of(command)[0]);
-        run.signal(libc::SIGTERM);
-        assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
-        let errors = run.errors();
-        assert_eq!(errors.matches("has not ended yet: ").count(), 1, "{errors}");
-        assert_eq!(errors.matches("has not ended: ").count(), 1, "{errors}");
-    }
-}
-
-#[test]
-fn below_an_init_that_exits_with_us_auto_stops_the_leftovers() {
-    if !(Home::Pid1.is_possible() && is_root()) {
-        skipped("a PID namespace needs root");
-        return;
-    }
-    // A shell that is PID 1, runs supervise and exits; by its name it is an init that does.
-    for (name, before, stops) in [
-        ("tini", "", true),
-        ("docker-init", "", true),
-        // A script may go on.
-        ("sh", "", false),
-        // What else it has started does not end with us.
-        ("tini", "sleep 1051 &", false),
-    ] {
-        let folder = Folder::new();
-        let shell = std::fs::canonicalize("/bin/sh").unwrap();
-        let init = folder.copy_program(shell.to_str().unwrap(), name, 0o755);
-        let (ready, told) = (folder.file("ready"), folder.file("told"));
-        let script = format!(
-            "{before} {SUPERVISE} -v -- sh -c \"(trap 'echo > {told}; exit' TERM; echo > {ready}
-             while :; do sleep 0.01; done) & until [ -e {ready} ]; do sleep 0.01; done\"; exit $?"
-        );
-        let output = std::process::Command::new("unshare")
-            .args(["--pid", "--fork", "--mount-proc", "--kill-child"])
-            .args([&init, "-c", &script])
-            .output()
-            .unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{name}: {errors}");
-        assert_eq!(
-            std::path::Path::new(&told).exists(),
-            stops,
-            "{name} {before}: {errors}"
-        );
     }
 }

@@ -5,6 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
 /// A folder that everyone may use, removed with the value.
 pub struct Folder(PathBuf);
 
@@ -50,6 +53,14 @@ impl Folder {
         let path = self.file(name);
         std::fs::write(&path, contents).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    /// Makes a FIFO that everyone may use, whatever the umask.
+    pub fn fifo(&self, name: &str) -> String {
+        let path = self.file(name);
+        mkfifo(path.as_str(), Mode::from_bits_truncate(0o666)).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
         path
     }
 

@@ -29,17 +29,20 @@ mod run;
 
 use std::time::{Duration, Instant};
 
-pub use fixture::fixture;
-pub use folder::Folder;
-pub use home::{Home, homes};
-pub use process::{Leftover, children_of, descendants_of, is_alive, send, status_field};
-pub use run::{Ended, Run, Start, start};
+pub use fixture::*;
+pub use folder::*;
+pub use home::*;
+pub use process::*;
+pub use run::*;
 
 /// How long a fact may take to come about on a machine that is busy with other
 /// things. Nothing waits this long unless it fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub const SUPERVISE: &str = env!("CARGO_BIN_EXE_supervise");
+
+/// What a shell that runs on does.
+pub const LOOP: &str = "while :; do sleep 0.01; done";
 
 /// Says aloud that something is not tested here, past the capture of the test
 /// harness, which would keep it to itself.

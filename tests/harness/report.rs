@@ -51,6 +51,14 @@ impl Reported {
     }
 }
 
+#[track_caller]
+pub fn assert_has(report: &Value, expected: &[(&str, Value)]) {
+    for (path, value) in expected {
+        let found = report.pointer(path);
+        assert_eq!(found, Some(value), "{path} in {report}");
+    }
+}
+
 /// Ends with 0 if the second file is as the schema in the first one says, and that
 /// is a schema.
 pub const VALIDATE: &str = "

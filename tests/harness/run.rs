@@ -81,6 +81,32 @@ impl Ended {
     }
 }
 
+/// How a command ended, and what it printed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Output {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub errors: String,
+}
+
+/// Runs a command to its end, with stdin at /dev/null.
+pub fn output(words: &[&str]) -> Output {
+    let mut command = Command::new(words[0]);
+    let output = command.args(&words[1..]).stdin(Stdio::null()).output();
+    let output = output.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Output {
+        code: output.status.code(),
+        stdout: text(&output.stdout),
+        errors: text(&output.stderr),
+    }
+}
+
+/// Runs `supervise` with these words to its end.
+pub fn supervise(words: &[&str]) -> Output {
+    output(&[&[SUPERVISE], words].concat())
+}
+
 /// Builds a run: options of `supervise`, then the command.
 pub struct Start {
     home: Home,
