@@ -8,7 +8,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValuesRef;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::decide::lifecycle::{Grace, Leftovers};
+use crate::decide::rules::{Grace, LeftoverPolicy};
 use crate::settings::{self, DEFAULT_LIMIT, ForwardTo, LogFormat, ReportPath, Settings};
 use crate::signal::{Signal, SignalSet};
 
@@ -549,7 +549,7 @@ impl Reader<'_> {
 
         let leftovers = match self.one("leftovers")? {
             Some(given) => given.read(settings::parse_leftovers)?,
-            None => Leftovers::Auto,
+            None => LeftoverPolicy::Auto,
         };
         let parent_death = match self.one("parent-death-signal")? {
             Some(given) => Some(given.read(settings::parse_signal)?),
@@ -838,7 +838,7 @@ mod tests {
         let settings = settings("-- cmd");
         assert_eq!(settings.grace, Grace::For(Duration::from_secs(30)));
         assert_eq!(settings.stop_on, settings::default_stop_on());
-        assert_eq!(settings.leftovers, Leftovers::Auto);
+        assert_eq!(settings.leftovers, LeftoverPolicy::Auto);
         assert_eq!(settings.forward_to, ForwardTo::Command);
         assert!(settings.reraise && settings.notify_relay);
         assert_eq!(settings.log, "warn");
@@ -924,7 +924,7 @@ mod tests {
         assert_eq!(all.stop_delay, Duration::from_secs(1));
         assert_eq!(all.rewrite.len(), 2);
         assert!(!all.stop_on.contains(Signal::TERM));
-        assert_eq!(all.leftovers, Leftovers::Wait);
+        assert_eq!(all.leftovers, LeftoverPolicy::Wait);
         assert_eq!(all.forward_to, ForwardTo::Group);
         assert_eq!(all.parent_death, Some(Signal::TERM));
         assert_eq!(all.remap, [143, 130]);

@@ -4,3 +4,5 @@
 pub(crate) mod lifecycle;
 pub(crate) mod origin;
 pub(crate) mod reason;
+pub(crate) mod rules;
+pub(crate) mod step;

@@ -1,41 +1,35 @@
-//! The shell around the lifecycle: waits for the next event, asks it what to
-//! do, does it. The one loop, and the one clock.
+//! The run of one command: waits for the next event, has the lifecycle decide, and
+//! carries out what it answers.
 
-use std::ffi::{OsStr, OsString};
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::time::{Duration, Instant};
 
 use log::{debug, error, info, warn};
 use nix::errno::Errno;
 
-use super::relay::{self, Relay};
+use super::events::{Events, Reaped, Wake};
+use super::relay::Relay;
+use super::start::{Started, start};
 use super::terminal::Terminal;
-use crate::decide::lifecycle::{self, Action, Event, Grace, Lifecycle, Mark, Rules, Scope};
+use crate::decide::lifecycle::Lifecycle;
 use crate::decide::origin::{self, Origin};
 use crate::decide::reason::{ProcessLabel, Remaining};
+use crate::decide::rules::{Grace, LeftoverPolicy, Rules};
+use crate::decide::step::{Action, Event, Notice, Request, Scope, Timer};
 use crate::ending::{self, Ending, LastAct, StatusRules};
-use crate::processes::cgroup;
 use crate::processes::leftovers::Leftovers;
-use crate::processes::procfs;
+use crate::processes::{cgroup, procfs};
 use crate::settings::{ForwardTo, Settings};
 use crate::signal::{Received, Signal};
 use crate::sys::kill::Target;
 use crate::sys::signals::{self, Inherited};
-use crate::sys::spawn::{Child, Group, Setup, Variable, spawn};
-use crate::sys::wait::{self, Waited};
-use crate::sys::{descriptors, memory, process};
+use crate::sys::spawn::{Child, Group};
+use crate::sys::wait::Waited;
+use crate::sys::{memory, process};
 use crate::tell::account::{Account, Sender, Stop};
 use crate::tell::logger;
 use crate::tell::report_file::ReportFile;
 use crate::tell::verdict::{self, in_seconds};
-
-/// How many children are reaped before signals and the deadline are looked at
-/// again, so that a storm of them delays neither.
-const BATCH: usize = 64;
-
-/// After how many batches with no end to them those that are left count as such:
-/// something that makes orphans faster than they are reaped would else never be
-/// stopped.
-const BATCHES: usize = 1024;
 
 /// Runs the command to its end and returns what is to be done last.
 pub(crate) fn run(settings: &Settings, inherited: Inherited) -> LastAct {
@@ -48,8 +42,11 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> LastAct {
     };
     let mut account = Account::new(settings);
     let started = Instant::now();
-    let last_act = match start(settings, inherited, file.as_ref(), &mut account, started) {
-        Ok(supervisor) => supervisor.run(),
+    let last_act = match start(settings, inherited, file.as_ref()) {
+        Ok(command) => {
+            account.pid = Some(command.child.pid);
+            Supervisor::new(settings, command, &mut account, started).run()
+        }
         Err(why) => {
             error!("{why}");
             account.error = Some(why);
@@ -95,159 +92,6 @@ fn conclude(
     last_act
 }
 
-/// Starts the command.
-///
-/// # Errors
-/// One line: why there is none.
-fn start<'a>(
-    settings: &'a Settings,
-    inherited: Inherited,
-    file: Option<&ReportFile>,
-    account: &'a mut Account,
-    started: Instant,
-) -> Result<Supervisor<'a>, String> {
-    let own_pid = process::own_pid();
-    let pid1 = own_pid == 1;
-
-    let subreaper = if pid1 {
-        Ok(())
-    } else {
-        nix::sys::prctl::set_child_subreaper(true)
-    };
-    if let Some(signal) = settings.parent_death {
-        let parent = nix::unistd::getppid().as_raw();
-        signals::set_parent_death_signal(signal, parent).map_err(|errno| {
-            format!(
-                "--parent-death-signal: cannot ask for {signal}: prctl: {}; leave the option out",
-                errno.desc()
-            )
-        })?;
-    }
-
-    let relay = open_relay(settings)?;
-    let mut terminal = Terminal::look(own_pid, settings.forward_to, settings.parent_death);
-    let own_pid_text = OsString::from(own_pid.to_string());
-    let variables = command_variables(relay.as_ref(), &own_pid_text);
-    let setup = Setup {
-        own_pid,
-        inherited,
-        parent_death: (!pid1).then_some(Signal::TERM),
-        group: terminal.group(),
-        variables: &variables,
-    };
-    let child = spawn(&settings.command, setup).map_err(|errno| {
-        format!(
-            "cannot start the command: fork: {}; {}",
-            errno.desc(),
-            fork_advice(errno)
-        )
-    })?;
-    account.pid = Some(child.pid);
-    terminal.note_started(child.pid);
-    // The command has what it needs of these; from here on nothing may end us
-    // but the end of the command and a stop.
-    let relayed = relay.as_ref().map(Relay::socket);
-    let kept = file.map(ReportFile::descriptor).into_iter();
-    let kept = kept.chain(relayed).chain(terminal.kept());
-    descriptors::release_inherited(pid1, &kept.collect::<Vec<_>>());
-    if let Err(errno) = subreaper {
-        warn!(
-            "cannot adopt orphans ({}): those that leave their parent are not stopped",
-            errno.desc()
-        );
-    }
-    debug!("started pid {}", child.pid);
-
-    let rules = Rules {
-        stop_on: settings.stop_on,
-        rewrite: settings.rewrite.clone(),
-        grace: settings.grace,
-        delay: settings.stop_delay,
-        leftovers: settings.leftovers,
-        pid1,
-        job_control: terminal.job_control(),
-    };
-    let mut marks = Marks::default();
-    if let Some(after) = settings.rehearse.and_then(|rehearse| rehearse.after) {
-        marks.set(Wake::Rehearse, after);
-    }
-    Ok(Supervisor {
-        settings,
-        account,
-        started,
-        terminal,
-        relay,
-        status_rules: StatusRules {
-            remap: settings.remap.clone(),
-            reraise: settings.reraise && !pid1,
-        },
-        lifecycle: Lifecycle::new(rules),
-        command: Some(child.pid),
-        child,
-        leftovers: Leftovers::new(
-            own_pid,
-            settings.report.is_some() || settings.rehearse.is_some(),
-            settings.grace == Grace::For(Duration::ZERO),
-        ),
-        oom_kills: cgroup::oom_kills(),
-        marks,
-        suspended: false,
-        rehearsing: false,
-        // Children of before our time (`sh -c "a & exec supervise b"`) may have
-        // ended when nobody was listening.
-        reaping: true,
-        batches: 0,
-    })
-}
-
-/// Variables that are about one run of `supervise`: one below would write its report to
-/// the same file, rehearse as well, and wait for a second time.
-const OF_THIS_RUN: [&str; 3] = [
-    "SUPERVISE_REPORT",
-    "SUPERVISE_REHEARSE",
-    "SUPERVISE_STOP_DELAY",
-];
-
-/// How the command's environment differs from ours.
-fn command_variables<'a>(relay: Option<&'a Relay>, own_pid: &'a OsStr) -> Vec<Variable<'a>> {
-    let mut variables: Vec<_> = OF_THIS_RUN.map(Variable::Remove).into();
-    if let Some(relay) = relay {
-        variables.push(Variable::Set(relay::VARIABLE, relay.address()));
-        // Or a `supervise` below, whose parent may be PID 1 as well, would take
-        // itself for the main process.
-        variables.push(Variable::Default(relay::MAIN_VARIABLE, own_pid));
-    }
-    variables
-}
-
-fn open_relay(settings: &Settings) -> Result<Option<Relay>, String> {
-    let listen = settings
-        .rehearse
-        .is_some_and(|rehearse| rehearse.after.is_none());
-    if !settings.notify_relay {
-        return Ok(None);
-    }
-    match Relay::open(listen) {
-        Ok(relay) => Ok(relay),
-        Err(why) if listen => Err(format!("cannot hear when the command is ready: {why}")),
-        Err(why) => {
-            warn!(
-                "cannot relay notifications: {why}; the service manager must accept them from the \
-                 command itself (NotifyAccess=all)"
-            );
-            Ok(None)
-        }
-    }
-}
-
-fn fork_advice(errno: Errno) -> &'static str {
-    match errno {
-        Errno::EAGAIN => "raise the limit on processes (ulimit -u, --pids-limit, TasksMax)",
-        Errno::ENOMEM => "give it more memory",
-        _ => "see fork(2)",
-    }
-}
-
 struct Supervisor<'a> {
     settings: &'a Settings,
     account: &'a mut Account,
@@ -263,31 +107,88 @@ struct Supervisor<'a> {
     leftovers: Leftovers,
     /// What the count of processes killed for want of memory was at the start.
     oom_kills: Option<u64>,
-    marks: Marks,
+    events: Events<Wakeup>,
+    /// The rehearsal waits for the command to be ready.
+    awaits_ready: bool,
     /// Whether we were suspended and no SIGCONT has come since.
     suspended: bool,
-    /// Whether the signal at hand is the rehearsal's.
-    rehearsing: bool,
-    /// Whether a SIGCHLD has come and not every child that ended is reaped.
-    reaping: bool,
-    /// How many batches of this round were full.
-    batches: usize,
 }
 
-impl Supervisor<'_> {
+/// What to wake up for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wakeup {
+    /// A timer of the lifecycle.
+    Lifecycle(Timer),
+    /// The rehearsal's stop request.
+    Rehearse,
+}
+
+impl<'a> Supervisor<'a> {
+    fn new(
+        settings: &'a Settings,
+        started: Started,
+        account: &'a mut Account,
+        at: Instant,
+    ) -> Self {
+        let Started {
+            child,
+            terminal,
+            relay,
+        } = started;
+        let own_pid = process::own_pid();
+        let pid1 = own_pid == 1;
+        let rules = Rules {
+            stop_on: settings.stop_on,
+            rewrite: settings.rewrite.clone(),
+            grace: settings.grace,
+            delay: settings.stop_delay,
+            leftovers: settings.leftovers,
+            pid1,
+            job_control: terminal.job_control(),
+        };
+        let mut events = Events::new();
+        events.first = Some(child.pid);
+        if let Some(after) = settings.rehearse.and_then(|rehearse| rehearse.after) {
+            events.timers.arm(Wakeup::Rehearse, after);
+        }
+        Self {
+            settings,
+            account,
+            started: at,
+            terminal,
+            relay,
+            status_rules: StatusRules {
+                remap: settings.remap.clone(),
+                reraise: settings.reraise && !pid1,
+            },
+            lifecycle: Lifecycle::new(rules),
+            command: Some(child.pid),
+            child,
+            leftovers: Leftovers::new(
+                own_pid,
+                settings.report.is_some() || settings.rehearse.is_some(),
+                settings.grace == Grace::For(Duration::ZERO),
+            ),
+            oom_kills: cgroup::oom_kills(),
+            events,
+            awaits_ready: settings.rehearse.is_some_and(|r| r.after.is_none()),
+            suspended: false,
+        }
+    }
+
     fn run(mut self) -> LastAct {
         memory::give_back_code();
         let last_act = loop {
-            match self.turn() {
-                Ok(()) => {}
-                Err(last_act) => break last_act,
+            if let Break(last_act) = self.turn() {
+                break last_act;
             }
         };
         if let Some(relay) = &mut self.relay {
-            let deadline = self.marks.until(Wake::Mark(Mark::GraceOver));
-            // It is cleared when it is reached.
+            let deadline = Wakeup::Lifecycle(Timer::GraceOver);
+            let left = self.events.timers.until(deadline);
+            // It is disarmed when it expires.
             let over = self.account.killing.then_some(Duration::ZERO);
-            relay.finish(deadline.or(over));
+            relay.finish(left.or(over));
         }
         if self.settings.report.is_some() {
             self.account.oom_kills = self.new_oom_kills();
@@ -295,64 +196,33 @@ impl Supervisor<'_> {
         last_act
     }
 
-    /// One turn of the loop; `Err` is the end of it.
-    fn turn(&mut self) -> Result<(), LastAct> {
-        let timeout = if self.reaping {
-            Some(Duration::ZERO)
-        } else {
-            self.marks.until_next()
-        };
-        match signals::wait(self.relay_until(timeout)) {
-            Ok(Some(received)) if received.signal == Signal::CHLD => self.reaping = true,
-            // A line about the SIGPIPE of the last line would only make the next.
-            Ok(Some(received)) if received.is_our_own(process::own_pid()) => {}
-            Ok(Some(received)) => self.on_signal(received)?,
-            Ok(None) => {}
+    /// One turn of the loop; `Break` is the end of it.
+    fn turn(&mut self) -> ControlFlow<LastAct> {
+        match self.events.wait(self.relay.as_mut().map(Relay::watched)) {
+            Ok(Wake::Signal(received)) => self.on_signal(received)?,
+            Ok(Wake::Children) => self.on_children()?,
+            Ok(Wake::Timer(Wakeup::Lifecycle(timer))) => self.feed(Event::Expired(timer))?,
+            Ok(Wake::Timer(Wakeup::Rehearse)) => self.rehearse()?,
+            Ok(Wake::Ready(ready)) => self.on_message(ready),
             Err(errno) => {
-                // Without signals there is nothing that we can do for anyone.
+                // Without signals there is nothing that we can do for any process.
                 error!(
                     "cannot wait for signals: rt_sigtimedwait: {}; allow this system call",
                     errno.desc()
                 );
-                return Err(LastAct::Exit(ending::FAILED));
+                return Break(LastAct::Exit(ending::FAILED));
             }
         }
-        if self.reaping {
-            self.reap()?;
-        }
-        if let Some(mark) = self.marks.due() {
-            // The command may have ended in the same moment: its own end, not
-            // ours to it, is what happened first.
-            if self.look_at_command()? {
-                return Ok(());
-            }
-            self.marks.clear(mark);
-            match mark {
-                Wake::Mark(mark) => self.feed(Event::Mark(mark))?,
-                Wake::Rehearse => self.rehearse()?,
-            }
-        }
-        // Where it can be heard no more, waiting for it would have no end.
-        if self.relay.as_ref().is_none_or(Relay::ready)
-            && self.settings.rehearse.is_some_and(|r| r.after.is_none())
-        {
+        // Where READY=1 cannot come any more, waiting for it would have no end.
+        if self.awaits_ready && self.relay.as_ref().is_none_or(Relay::ready) {
+            self.awaits_ready = false;
             self.rehearse()?;
         }
-        Ok(())
+        Continue(())
     }
 
-    fn on_signal(&mut self, received: Received) -> Result<(), LastAct> {
-        debug!(
-            "received {} from {}",
-            received.signal,
-            self.sender(&received)
-        );
-        if origin::is_job_control(received.signal) {
-            // It may have been suspended or resumed together with us. A test cannot see
-            // this: nearly always SIGCHLD has come first, or the command was looked at
-            // when we were resumed.
-            self.look_at_command()?;
-        }
+    fn on_signal(&mut self, received: Received) -> ControlFlow<LastAct> {
+        debug!("received {} from {}", received.signal, sender(&received));
         let origin = self.origin(&received);
         self.feed(Event::Signal(received, origin))
     }
@@ -383,117 +253,91 @@ impl Supervisor<'_> {
         )
     }
 
-    /// Asks for a stop of our own accord, unless somebody was quicker.
-    fn rehearse(&mut self) -> Result<(), LastAct> {
+    fn rehearse(&mut self) -> ControlFlow<LastAct> {
         match self.settings.rehearse {
-            Some(rehearse) if self.account.stop.is_none() => {
-                let received = Received {
-                    signal: rehearse.signal,
-                    code: 0,
-                    pid: process::own_pid(),
-                    uid: nix::unistd::getuid().as_raw(),
-                    value: 0,
-                };
-                self.rehearsing = true;
-                let fed = self.feed(Event::Signal(received, Origin::for_us(false)));
-                self.rehearsing = false;
-                fed
-            }
-            _ => Ok(()),
+            Some(rehearse) => self.feed(Event::Rehearse(rehearse.signal)),
+            None => Continue(()),
         }
     }
 
-    /// Relays notifications until a signal has come or the time is over, and
-    /// returns how long is still to be waited.
-    fn relay_until(&mut self, timeout: Option<Duration>) -> Option<Duration> {
+    /// Relays notifications, or gives up where they cannot be waited for.
+    fn on_message(&mut self, ready: nix::Result<()>) {
         let Some(relay) = &mut self.relay else {
-            return timeout;
+            return;
         };
-        if let Err(errno) = relay.wait(timeout, self.command) {
-            // Without it whoever sends is refused, instead of waiting for ever.
-            error!(
-                "cannot go on relaying notifications: ppoll: {}; the command's are lost from here \
-                 on, see --no-notify-relay",
-                errno.desc()
-            );
-            self.relay = None;
+        match ready {
+            Ok(()) => relay.serve(self.command),
+            Err(errno) => {
+                // Without it whoever sends is refused, instead of waiting for ever.
+                error!(
+                    "cannot go on relaying notifications: ppoll: {}; the command's are lost from \
+                     here on, see --no-notify-relay",
+                    errno.desc()
+                );
+                self.relay = None;
+            }
         }
-        Some(Duration::ZERO)
     }
 
-    /// Reaps a batch of children.
-    fn reap(&mut self) -> Result<(), LastAct> {
-        // Who sent them can be looked up until it is reaped.
+    fn on_children(&mut self) -> ControlFlow<LastAct> {
+        // A sender can be looked up until it is reaped.
         if let Some(relay) = &mut self.relay {
             relay.catch_up(self.command);
         }
-        for _ in 0..BATCH {
-            match wait::any(|| procfs::children(process::own_pid())) {
-                Waited::Ended(pid, ending) if Some(pid) == self.command => {
-                    self.command_ended(pid, ending)?;
-                }
-                Waited::Ended(pid, ending) => {
-                    self.account.note_reaped(pid, ending);
-                    if self.settings.warn_on_reap {
-                        warn!("reaped orphan pid {pid}: {ending}");
-                    } else {
-                        debug!("reaped orphan pid {pid}: {ending}");
-                    }
-                }
-                Waited::Nothing => {
+        while let Some(reaped) = self.events.reap() {
+            match reaped {
+                Reaped::Changed(change) => self.on_child(change)?,
+                Reaped::All { left: true } => {
                     self.look_at_init()?;
-                    return self.reaped(Event::SomeLeft);
+                    self.feed(Event::SomeLeft)?;
                 }
-                Waited::NoChildren => return self.reaped(Event::NothingLeft),
-                waited => self.changed(waited)?,
+                Reaped::All { left: false } => self.feed(Event::NothingLeft)?,
             }
         }
-        self.batches += 1;
-        if self.batches < BATCHES {
-            // There may be none but those that have ended.
-            return Ok(());
+        Continue(())
+    }
+
+    /// Of other children only the end is of interest.
+    fn on_child(&mut self, change: Waited) -> ControlFlow<LastAct> {
+        match change {
+            Waited::Ended(pid, ending) if Some(pid) == self.command => {
+                self.command_ended(pid, ending)
+            }
+            Waited::Ended(pid, ending) => {
+                self.account.note_reaped(pid, ending);
+                if self.settings.warn_on_reap {
+                    warn!("reaped orphan pid {pid}: {ending}");
+                } else {
+                    debug!("reaped orphan pid {pid}: {ending}");
+                }
+                Continue(())
+            }
+            Waited::Stopped(pid, signal) if Some(pid) == self.command => {
+                let can_take_terminal = self.terminal.can_hand_over(signal, pid);
+                self.feed(Event::CommandStopped {
+                    signal,
+                    can_take_terminal,
+                })
+            }
+            Waited::Continued(pid) if Some(pid) == self.command => {
+                self.feed(Event::CommandContinued)
+            }
+            _ => Continue(()),
         }
-        self.batches = 0;
-        self.look_at_init()?;
-        self.feed(Event::SomeLeft)
     }
 
     /// Looks whether others can be left: not where an init exits when we do.
-    fn look_at_init(&mut self) -> Result<(), LastAct> {
+    fn look_at_init(&mut self) -> ControlFlow<LastAct> {
         if self.lifecycle.is_about_to_leave() && procfs::init_exits_with(process::own_pid()) {
             info!("pid 1 exits with supervise: stopping all other processes");
             self.feed(Event::InitExitsWithUs)?;
         }
-        Ok(())
+        Continue(())
     }
 
-    fn reaped(&mut self, event: Event) -> Result<(), LastAct> {
-        self.reaping = false;
-        self.batches = 0;
-        self.feed(event)
-    }
-
-    /// Takes in what has become of the command, SIGCHLD or not; `true` if it has
-    /// ended.
-    fn look_at_command(&mut self) -> Result<bool, LastAct> {
-        let Some(pid) = self.command else {
-            return Ok(false);
-        };
-        match wait::one(pid) {
-            Waited::Ended(pid, ending) => {
-                self.reaping = true;
-                self.command_ended(pid, ending)?;
-                Ok(true)
-            }
-            waited => {
-                self.changed(waited)?;
-                Ok(false)
-            }
-        }
-    }
-
-    fn command_ended(&mut self, pid: i32, ending: Ending) -> Result<(), LastAct> {
+    fn command_ended(&mut self, pid: i32, ending: Ending) -> ControlFlow<LastAct> {
         self.command = None;
+        self.events.first = None;
         self.terminal.take_back();
         if let Some(failure) = self.child.exec_error() {
             let hint = match &self.settings.hint {
@@ -524,51 +368,38 @@ impl Supervisor<'_> {
         })
     }
 
-    /// A child was stopped or resumed; only the command's state is of use.
-    fn changed(&mut self, waited: Waited) -> Result<(), LastAct> {
-        match waited {
-            Waited::Stopped(pid, signal) if Some(pid) == self.command => {
-                let can_hand_over = self.terminal.can_hand_over(signal, pid);
-                self.feed(Event::CommandStopped {
-                    signal,
-                    can_hand_over,
-                })
-            }
-            Waited::Continued(pid) if Some(pid) == self.command => {
-                self.feed(Event::CommandContinued)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn feed(&mut self, event: Event) -> Result<(), LastAct> {
-        for action in self.lifecycle.on(event) {
-            self.perform(action)?;
-        }
-        Ok(())
-    }
-
-    fn perform(&mut self, action: Action) -> Result<(), LastAct> {
-        match action {
-            Action::SayStopping(received) => {
-                let sender = self.sender(&received);
-                let (signal, grace) = (received.signal, self.settings.grace);
-                match sender {
-                    Sender::Rehearsal => {
-                        info!("rehearsal: simulating {signal}: stopping, {grace}");
+    /// Carries out what the lifecycle answers to an event. Where an action fails, that is
+    /// the next event.
+    fn feed(&mut self, event: Event) -> ControlFlow<LastAct> {
+        let mut next = Some(event);
+        while let Some(event) = next.take() {
+            for action in self.lifecycle.on(event) {
+                match action {
+                    Action::Exit(ending) => {
+                        let killed = matches!(ending, Ending::Killed(..));
+                        self.terminal.give_back(killed);
+                        return Break(self.status_rules.last_act(ending));
                     }
-                    _ => info!("received {signal} from {sender}: stopping, {grace}"),
+                    Action::Suspend(signal) if !self.suspend(signal) => {
+                        next = Some(Event::NotSuspended(signal));
+                    }
+                    Action::GiveForeground(signal) if !self.give_foreground() => {
+                        next = Some(Event::ForegroundRefused(signal));
+                    }
+                    action => self.perform(action),
                 }
-                self.account.stop = Some(Stop {
-                    signal: received.signal,
-                    sender,
-                    after: self.started.elapsed(),
-                });
-                self.tell_manager("STOPPING=1\nSTATUS=Stopping");
             }
+        }
+        Continue(())
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Notice(notice) => self.tell(notice),
             Action::TakeOn(pid) => {
                 info!("pid {pid} is the command now");
                 self.command = Some(pid);
+                self.events.first = Some(pid);
                 self.account.ended = None;
             }
             Action::Forward {
@@ -576,60 +407,14 @@ impl Supervisor<'_> {
                 stop,
                 to_group,
             } => self.forward(&received, stop, to_group),
-            Action::NoteAsked(signal) => self.note_asked(signal),
+            Action::CommandReceived(signal) => self.note_asked(signal),
             Action::Resume => {
                 self.hand_over_again();
                 self.send(Signal::CONT);
             }
-            Action::HandOver(signal) => {
-                let group = self.command.and_then(|pid| self.terminal.hand_over(pid));
-                let Some(group) = group else {
-                    return self.feed(Event::NotHandedOver(signal));
-                };
-                // The terminal has suspended all of it.
-                self.resume_group(group);
-            }
-            Action::Suspend(signal) => {
-                // What suspends a command outside our group has not reached the
-                // group: a script around us is part of the job.
-                let whole_group = self
-                    .command
-                    .is_some_and(|pid| !self.terminal.shares_group(pid));
-                self.suspended =
-                    self.terminal.can_suspend() && signals::stop_by(signal, whole_group);
-                if !self.suspended {
-                    if signal == Signal::TSTP {
-                        // A key stops all of a group, and nobody else resumes the others.
-                        self.resume_group(self.terminal.group_of(self.command));
-                    }
-                    return self.feed(Event::NotSuspended(signal));
-                }
-            }
-            Action::SayStuck(signal) => warn!(
-                "command suspended by {signal}: it is not in the foreground process group; redirect \
-                 stdin or use fg"
-            ),
-            Action::AskRest => {
+            Action::TerminateRest => {
                 let asked = self.leftovers.ask(self.command, self.own_group());
                 self.account.note_asked(&asked);
-            }
-            Action::SayDelayed => {
-                let what = match self.command {
-                    Some(_) => "forwarding the stop request",
-                    None => "sending SIGTERM to the other processes",
-                };
-                let delay = humantime::format_duration(self.settings.stop_delay);
-                info!("{what} in {delay} (--stop-delay)");
-            }
-            Action::SayWaiting => self.say_waiting(),
-            Action::SayGraceOver => {
-                warn!("{} expired: sending SIGKILL", self.settings.grace);
-                self.name_remaining();
-                self.tell_manager("STATUS=The grace period is over, sending SIGKILL");
-            }
-            Action::SayCutShort(signal) => {
-                warn!("received {signal} from the terminal again: sending SIGKILL");
-                self.name_remaining();
             }
             Action::Kill(scope) => {
                 self.account.killing = true;
@@ -638,18 +423,86 @@ impl Supervisor<'_> {
                     Scope::Command => self.send(Signal::KILL),
                 }
             }
-            Action::Arm(mark, after) => self.marks.set(Wake::Mark(mark), after),
-            Action::SayLeft => self.say_left(),
-            Action::SayUnkillable => {
+            Action::Arm(timer, after) => self.events.timers.arm(Wakeup::Lifecycle(timer), after),
+            // Carried out in `feed`, which hears whether it worked.
+            Action::Exit(_) | Action::Suspend(_) | Action::GiveForeground(_) => {}
+        }
+    }
+
+    /// Makes the command's process group the foreground process group and resumes it;
+    /// `false` if it cannot be.
+    fn give_foreground(&mut self) -> bool {
+        let Some(group) = self.command.and_then(|pid| self.terminal.hand_over(pid)) else {
+            return false;
+        };
+        // The terminal has suspended all of it.
+        self.resume_group(group);
+        true
+    }
+
+    /// Suspends ourselves; `false` if that did not happen.
+    fn suspend(&mut self, signal: Signal) -> bool {
+        // What suspends a command outside our group has not reached the group: a script
+        // around us is part of the job.
+        let whole_group = self
+            .command
+            .is_some_and(|pid| !self.terminal.shares_group(pid));
+        self.suspended = self.terminal.can_suspend() && signals::stop_by(signal, whole_group);
+        if !self.suspended && signal == Signal::TSTP {
+            // Ctrl-Z stops all of a group, and no other process resumes the others.
+            self.resume_group(self.terminal.group_of(self.command));
+        }
+        self.suspended
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        match notice {
+            Notice::Stopping(request) => self.say_stopping(request),
+            Notice::Delayed => {
+                let what = match self.command {
+                    Some(_) => "forwarding the stop request",
+                    None => "sending SIGTERM to the other processes",
+                };
+                let delay = humantime::format_duration(self.settings.stop_delay);
+                info!("{what} in {delay} (--stop-delay)");
+            }
+            Notice::Stuck(signal) => warn!(
+                "command suspended by {signal}: it is not in the foreground process group; redirect \
+                 stdin or use fg"
+            ),
+            Notice::Waiting => self.say_waiting(),
+            Notice::GraceOver => {
+                warn!("{} expired: sending SIGKILL", self.settings.grace);
+                self.name_remaining();
+                self.tell_manager("STATUS=The grace period is over, sending SIGKILL");
+            }
+            Notice::CutShort(signal) => {
+                warn!("received {signal} from the terminal again: sending SIGKILL");
+                self.name_remaining();
+            }
+            Notice::Left => self.say_left(),
+            Notice::Unkillable => {
                 self.name("does not end by SIGKILL and is left behind");
             }
-            Action::Exit(ending) => {
-                let killed = matches!(ending, Ending::Killed(..));
-                self.terminal.give_back(killed);
-                return Err(self.status_rules.last_act(ending));
-            }
         }
-        Ok(())
+    }
+
+    fn say_stopping(&mut self, request: Request) {
+        let grace = self.settings.grace;
+        let (signal, sender) = match request {
+            Request::Signal(received) => (received.signal, sender(&received)),
+            Request::Rehearsal(signal) => (signal, Sender::Rehearsal),
+        };
+        match sender {
+            Sender::Rehearsal => info!("rehearsal: simulating {signal}: stopping, {grace}"),
+            _ => info!("received {signal} from {sender}: stopping, {grace}"),
+        }
+        self.account.stop = Some(Stop {
+            signal,
+            sender,
+            after: self.started.elapsed(),
+        });
+        self.tell_manager("STOPPING=1\nSTATUS=Stopping");
     }
 
     fn say_left(&self) {
@@ -740,7 +593,11 @@ impl Supervisor<'_> {
     }
 
     fn say_waiting(&self) {
-        let when = match self.marks.until(Wake::Mark(Mark::GraceOver)) {
+        let when = match self
+            .events
+            .timers
+            .until(Wakeup::Lifecycle(Timer::GraceOver))
+        {
             Some(left) => format!("SIGKILL in {}", in_seconds(left)),
             None => format!("no SIGKILL ({})", self.settings.grace),
         };
@@ -750,7 +607,7 @@ impl Supervisor<'_> {
 
     /// Names those that are to end and have not.
     fn name(&self, what: &str) -> Remaining {
-        let alone = self.settings.leftovers == lifecycle::Leftovers::Leave;
+        let alone = self.settings.leftovers == LeftoverPolicy::Leave;
         self.leftovers.name(what, self.command, alone)
     }
 
@@ -792,27 +649,25 @@ impl Supervisor<'_> {
             _ => vec![Target::Process(pid)],
         }
     }
+}
 
-    fn sender(&self, received: &Received) -> Sender {
-        if self.rehearsing {
-            return Sender::Rehearsal;
-        }
-        let (pid, uid) = (received.pid, received.uid);
-        let claimed = received.may_be_forged();
-        match pid {
-            0 if received.is_from_kernel() => Sender::Kernel,
-            0 => Sender::Outside { uid, claimed },
-            pid => {
-                // It may have ended already, as kill(1) has.
-                let stat =
-                    procfs::stat(pid).filter(|_| procfs::shows_own_namespace(process::own_pid()));
-                let name = stat.map(|stat| stat.name());
-                Sender::Process {
-                    pid,
-                    uid,
-                    name,
-                    claimed,
-                }
+/// Who sent a signal, as far as is known.
+fn sender(received: &Received) -> Sender {
+    let (pid, uid) = (received.pid, received.uid);
+    let claimed = received.may_be_forged();
+    match pid {
+        0 if received.is_from_kernel() => Sender::Kernel,
+        0 => Sender::Outside { uid, claimed },
+        pid => {
+            // It may have ended already, as kill(1) has.
+            let stat =
+                procfs::stat(pid).filter(|_| procfs::shows_own_namespace(process::own_pid()));
+            let name = stat.map(|stat| stat.name());
+            Sender::Process {
+                pid,
+                uid,
+                name,
+                claimed,
             }
         }
     }
@@ -826,70 +681,5 @@ fn said(target: Target, signal: Signal, result: nix::Result<()>) {
         // Logged where it is noted.
         Err(Errno::EPERM) => debug!("not permitted to send {signal} to {target}"),
         Err(errno) => warn!("cannot send {signal} to {target}: {}", errno.desc()),
-    }
-}
-
-/// When to wake up, by the monotonic clock: setting the time of day moves
-/// nothing. It runs on while `supervise` itself is stopped or frozen.
-#[derive(Debug, Default)]
-struct Marks(Vec<(Instant, Wake)>);
-
-/// What to wake up for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Wake {
-    /// A mark of the lifecycle.
-    Mark(Mark),
-    /// The rehearsal's stop request.
-    Rehearse,
-}
-
-impl Marks {
-    fn set(&mut self, mark: Wake, after: Duration) {
-        self.clear(mark);
-        // No clock goes that far: never reached.
-        if let Some(at) = Instant::now().checked_add(after) {
-            self.0.push((at, mark));
-        }
-    }
-
-    fn clear(&mut self, mark: Wake) {
-        self.0.retain(|(_, set)| *set != mark);
-    }
-
-    /// How long until the next; `None` where there is none.
-    fn until_next(&self) -> Option<Duration> {
-        let (next, _) = self.0.iter().min()?;
-        Some(next.saturating_duration_since(Instant::now()))
-    }
-
-    /// How long until this one; `None` where it is not set.
-    fn until(&self, mark: Wake) -> Option<Duration> {
-        let (at, _) = self.0.iter().find(|(_, set)| *set == mark)?;
-        Some(at.saturating_duration_since(Instant::now()))
-    }
-
-    /// The first that is reached.
-    fn due(&self) -> Option<Wake> {
-        let (at, mark) = self.0.iter().min()?;
-        (*at <= Instant::now()).then_some(*mark)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn marks_come_in_the_order_of_their_times() {
-        let mut marks = Marks::default();
-        assert_eq!((marks.due(), marks.until_next()), (None, None));
-        marks.set(Wake::Mark(Mark::KillOver), Duration::ZERO);
-        marks.set(Wake::Mark(Mark::GraceOver), Duration::from_secs(3600));
-        assert_eq!(marks.due(), Some(Wake::Mark(Mark::KillOver)));
-        marks.clear(Wake::Mark(Mark::KillOver));
-        assert_eq!(marks.due(), None);
-        assert!(marks.until_next() > Some(Duration::from_secs(3000)));
-        marks.set(Wake::Mark(Mark::GraceOver), Duration::ZERO);
-        assert_eq!(marks.due(), Some(Wake::Mark(Mark::GraceOver)));
     }
 }

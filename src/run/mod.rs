@@ -1,5 +1,7 @@
 //! What runs: start the command, wait for the next event, ask [`crate::decide`], act.
 
 pub(crate) mod command;
+mod events;
 mod relay;
+mod start;
 mod terminal;

@@ -22,13 +22,13 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::socket::{Shutdown, UnixAddr, bind, connect, getsockname, shutdown};
 use nix::sys::stat::{Mode, umask};
 
+use super::events::Watched;
 use crate::processes::procfs::{self, Ancestry, Identity};
 use crate::sys::closing::{self, Passed};
 use crate::sys::datagram::{self, Credentials, Datagram};
 use crate::sys::descriptors::{self, above_stdio};
 use crate::sys::pidfd::PidFd;
 use crate::sys::process::own_pid;
-use crate::sys::signals;
 
 /// The variable that names the socket.
 pub(crate) const VARIABLE: &str = "NOTIFY_SOCKET";
@@ -72,8 +72,6 @@ pub(crate) struct Relay {
     address: OsString,
     /// The socket's file, if it has one.
     file: Option<PathBuf>,
-    /// Readable while a signal waits.
-    signals: Option<OwnedFd>,
     /// How many descriptors may be open.
     limit: usize,
     /// What could not be sent yet. While there is something, nothing is taken in:
@@ -143,7 +141,6 @@ impl Relay {
             socket: ManuallyDrop::new(socket),
             address,
             file,
-            signals: None,
             limit: 0,
             unsent: VecDeque::new(),
             user: None,
@@ -163,23 +160,12 @@ impl Relay {
         self.socket.as_fd()
     }
 
-    /// Waits for a signal or a message, and relays the messages. The signal is
-    /// still to be taken. `command` is the command's pid while it runs.
-    ///
-    /// # Errors
-    /// Nothing can be waited for: a system call filter, or no descriptor left.
-    pub(crate) fn wait(
-        &mut self,
-        timeout: Option<Duration>,
-        command: Option<i32>,
-    ) -> nix::Result<()> {
-        let signals = if let Some(signals) = self.signals.take() {
-            signals
-        } else {
+    /// What to wait for: a message, or room at the manager.
+    pub(crate) fn watched(&mut self) -> Watched<'_> {
+        if self.limit == 0 {
             // A message may bring 253 of them.
             self.limit = descriptors::raise_limit_to(ENOUGH);
-            signals::watch()?
-        };
+        }
         closing::start();
         // Where nothing is taken in, what is closed meanwhile ends the wait.
         let full = closing::is_full(self.limit);
@@ -188,34 +174,22 @@ impl Relay {
         } else {
             PollFlags::POLLIN
         };
-        let timeout = if full || closing::is_stuck() {
-            Some(timeout.map_or(CLOSE_AGAIN, |timeout| timeout.min(CLOSE_AGAIN)))
-        } else {
-            timeout
+        let at_most = (full || closing::is_stuck()).then_some(CLOSE_AGAIN);
+        let sending = self.upstream.as_ref().filter(|_| !self.unsent.is_empty());
+        let (descriptor, flags) = match sending {
+            Some(upstream) => (upstream.as_fd(), PollFlags::POLLOUT),
+            None => (self.socket.as_fd(), listening),
         };
-        let sending = if self.unsent.is_empty() {
-            None
-        } else {
-            self.upstream.as_ref()
-        };
-        let (other, events) = match sending {
-            Some(upstream) => (upstream, PollFlags::POLLOUT),
-            None => (&*self.socket, listening),
-        };
-        let mut waiting = [
-            PollFd::new(other.as_fd(), events),
-            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-        ];
-        let waited = ppoll(&mut waiting, timeout.map(Into::into), None);
-        let [other, _] = waiting;
-        let ready = other.any() != Some(false);
-        self.signals = Some(signals);
-        match waited {
-            Ok(_) if ready => self.relay(BATCH, command),
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
+        Watched {
+            descriptor,
+            flags,
+            at_most,
         }
-        Ok(())
+    }
+
+    /// Relays some of what has come in. `command` is the command's pid while it runs.
+    pub(crate) fn serve(&mut self, command: Option<i32>) {
+        self.relay(BATCH, command);
     }
 
     /// Relays what has come in so far.
@@ -727,7 +701,6 @@ mod tests {
             socket: ManuallyDrop::new(socket),
             address,
             file: None,
-            signals: None,
             limit: 0,
             unsent: VecDeque::new(),
             user: None,

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::decide::lifecycle::{Grace, Leftovers};
+use crate::decide::rules::{Grace, LeftoverPolicy};
 use crate::signal::{Signal, SignalSet};
 
 /// The limit of a report in bytes, unless another is set: Kubernetes takes no more of
@@ -28,7 +28,7 @@ pub(crate) struct Settings {
     /// Those among them that are so by default and that were not named.
     pub(crate) stop_on_by_default: SignalSet,
     /// What happens to other processes when the command has ended.
-    pub(crate) leftovers: Leftovers,
+    pub(crate) leftovers: LeftoverPolicy,
     /// Whom signals are forwarded to.
     pub(crate) forward_to: ForwardTo,
     /// What is forwarded in place of what; `None` swallows the signal.
@@ -288,12 +288,12 @@ pub(crate) fn parse_log_format(text: &str) -> Result<LogFormat, String> {
 }
 
 /// Reads `--leftovers`.
-pub(crate) fn parse_leftovers(text: &str) -> Result<Leftovers, String> {
+pub(crate) fn parse_leftovers(text: &str) -> Result<LeftoverPolicy, String> {
     match text {
-        "auto" => Ok(Leftovers::Auto),
-        "stop" => Ok(Leftovers::Stop),
-        "wait" => Ok(Leftovers::Wait),
-        "leave" => Ok(Leftovers::Leave),
+        "auto" => Ok(LeftoverPolicy::Auto),
+        "stop" => Ok(LeftoverPolicy::Stop),
+        "wait" => Ok(LeftoverPolicy::Wait),
+        "leave" => Ok(LeftoverPolicy::Leave),
         _ => Err(format!(
             "'{text}' is not a policy; use auto, stop, wait or leave"
         )),
@@ -532,10 +532,10 @@ mod tests {
         assert_eq!(parse_log_format("json"), Ok(LogFormat::Json));
         assert!(parse_log_format("xml").is_err());
         for (text, policy) in [
-            ("auto", Leftovers::Auto),
-            ("stop", Leftovers::Stop),
-            ("wait", Leftovers::Wait),
-            ("leave", Leftovers::Leave),
+            ("auto", LeftoverPolicy::Auto),
+            ("stop", LeftoverPolicy::Stop),
+            ("wait", LeftoverPolicy::Wait),
+            ("leave", LeftoverPolicy::Leave),
         ] {
             assert_eq!(parse_leftovers(text), Ok(policy));
         }

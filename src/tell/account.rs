@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::decide::lifecycle::Grace;
 use crate::decide::reason::{ProcessLabel, REMEMBERED, Reason, Remaining, RemainingProcess};
+use crate::decide::rules::Grace;
 use crate::ending::Ending;
 use crate::settings::Settings;
 use crate::signal::Signal;

@@ -8,8 +8,11 @@
 
 use std::collections::HashMap;
 
+use super::stop::FIRST_KILL_AGAIN;
 use super::*;
 use crate::decide::origin::{Facts, Sender};
+use crate::decide::step::{Scope, Timer};
+use crate::signal::SignalSet;
 
 /// The longest course without repetition has eight events: stop, ask the rest,
 /// command ended, some left, grace over, kill again, some left, kill over.
@@ -71,15 +74,15 @@ fn stops() -> [Event; 4] {
         (Signal::TTIN, false),
         (Signal::TTIN, true),
     ]
-    .map(|(signal, can_hand_over)| Event::CommandStopped {
+    .map(|(signal, can_take_terminal)| Event::CommandStopped {
         signal,
-        can_hand_over,
+        can_take_terminal,
     })
 }
 
 const DELAY: Duration = Duration::from_secs(4);
 
-fn rules(grace: Grace, leftovers: Leftovers, pid1: bool, job_control: bool) -> Rules {
+fn rules(grace: Grace, leftovers: LeftoverPolicy, pid1: bool, job_control: bool) -> Rules {
     let mut stop_on = SignalSet::EMPTY;
     stop_on.insert(Signal::TERM);
     stop_on.insert(Signal::HUP);
@@ -100,7 +103,7 @@ fn rules(grace: Grace, leftovers: Leftovers, pid1: bool, job_control: bool) -> R
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
     rules: Rules,
-    armed: Vec<Mark>,
+    armed: Vec<Timer>,
     command_alive: bool,
     command_stopped: bool,
     /// How often it was stopped after it was asked to stop.
@@ -109,7 +112,7 @@ struct World {
     /// We were to stop ourselves, and whether that worked is not known yet.
     suspending: Option<Signal>,
     /// The terminal was to be handed over, and the same.
-    handing_over: Option<Signal>,
+    giving_foreground: Option<Signal>,
     stop_requested: bool,
     /// The command has received a stop request, from us or from the sender itself.
     command_asked: bool,
@@ -140,7 +143,7 @@ impl World {
             stops: 0,
             command_ending: None,
             suspending: None,
-            handing_over: None,
+            giving_foreground: None,
             stop_requested: false,
             command_asked: false,
             held: None,
@@ -162,8 +165,9 @@ impl World {
             return Vec::new();
         }
         let mut events = self.signals();
+        events.push(Event::Rehearse(Signal::TERM));
         events.extend(self.suspending.map(Event::NotSuspended));
-        events.extend(self.handing_over.map(Event::NotHandedOver));
+        events.extend(self.giving_foreground.map(Event::ForegroundRefused));
         events.push(Event::SomeLeft);
         if self.command_alive {
             events.push(Event::CommandContinued);
@@ -175,14 +179,14 @@ impl World {
             });
         } else {
             events.push(Event::NothingLeft);
-            let may_leave = self.rules.leftovers == Leftovers::Auto && !self.rules.pid1;
+            let may_leave = self.rules.leftovers == LeftoverPolicy::Auto && !self.rules.pid1;
             if may_leave && !self.stop_requested {
                 events.push(Event::InitExitsWithUs);
             }
         }
         // Marks are reached in the order of their times. Only KillAgain and
         // KillOver can be armed in an order that is not that of the enum.
-        events.extend(self.armed.iter().min().map(|mark| Event::Mark(*mark)));
+        events.extend(self.armed.iter().min().map(|timer| Event::Expired(*timer)));
         events
     }
 
@@ -216,6 +220,17 @@ impl World {
         SIGNALS.map(to_event).to_vec()
     }
 
+    /// The signal that an event stands for; a rehearsal after a stop request is none.
+    fn as_signal(&self, event: Event) -> Option<(Received, Origin)> {
+        match event {
+            Event::Signal(received, origin) => Some((received, origin)),
+            Event::Rehearse(signal) if !self.stop_requested => {
+                Some((Received::plain(signal), Origin::for_us(false)))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether a signal is a stop request now.
     fn is_stop(&self, received: Received, origin: Origin) -> bool {
         let may_stop = origin.may_request_stop || origin.typed && !self.command_alive;
@@ -241,7 +256,7 @@ impl World {
         self.check_end_in_sight(event);
         let asked_now = actions
             .iter()
-            .any(|action| matches!(action, Action::SayStopping(_)));
+            .any(|action| matches!(action, Action::Notice(Notice::Stopping(_))));
         let stopped_now = matches!(event, Event::CommandStopped { .. }) && self.stop_requested;
         if stopped_now {
             self.stops = self.stops.saturating_add(1);
@@ -270,7 +285,7 @@ impl World {
     fn note(&mut self, event: Event) {
         // The answer comes at once or not at all.
         self.suspending = None;
-        self.handing_over = None;
+        self.giving_foreground = None;
         self.settled |= event == Event::SomeLeft && !self.command_alive;
         match event {
             Event::CommandEnded(ending) => {
@@ -287,18 +302,20 @@ impl World {
             }
             Event::CommandStopped { .. } => self.command_stopped = true,
             Event::CommandContinued => self.command_stopped = false,
-            Event::Mark(mark) => {
-                self.armed.retain(|armed| *armed != mark);
-                self.grace_over |= mark == Mark::GraceOver;
-                self.delay_over |= mark == Mark::DelayOver;
+            Event::Expired(timer) => {
+                self.armed.retain(|armed| *armed != timer);
+                self.grace_over |= timer == Timer::GraceOver;
+                self.delay_over |= timer == Timer::DelayOver;
             }
             Event::Signal(received, origin) => {
                 let stop = self.is_stop(received, origin);
                 self.command_asked |= stop && truly_received(received);
             }
             Event::InitExitsWithUs => self.rules.pid1 = true,
-            Event::NotSuspended(_)
-            | Event::NotHandedOver(_)
+            // A rehearsal's signal is for us alone.
+            Event::Rehearse(_)
+            | Event::NotSuspended(_)
+            | Event::ForegroundRefused(_)
             | Event::SomeLeft
             | Event::NothingLeft => {}
         }
@@ -307,13 +324,14 @@ impl World {
     /// The leftovers of a command that has exited are not signaled during the delay, and
     /// then they are: they may be the service.
     fn check_delay(&mut self, event: Event, actions: &[Action]) {
-        let asks_rest = actions.contains(&Action::AskRest);
-        let asks_again =
-            matches!(event, Event::Signal(received, origin) if self.is_stop(received, origin));
+        let asks_rest = actions.contains(&Action::TerminateRest);
+        let asks_again = self
+            .as_signal(event)
+            .is_some_and(|(received, origin)| self.is_stop(received, origin));
         if self.delaying {
-            if event == Event::Mark(Mark::DelayOver) || asks_again {
+            if event == Event::Expired(Timer::DelayOver) || asks_again {
                 self.delaying = false;
-                let spared = self.rules.leftovers == Leftovers::Leave;
+                let spared = self.rules.leftovers == LeftoverPolicy::Leave;
                 assert!(
                     asks_rest || self.command_alive || spared,
                     "the delay is over and the leftovers were not signaled"
@@ -322,8 +340,10 @@ impl World {
                 assert!(!asks_rest, "signaled during the delay");
             }
         }
-        let delayed = actions.contains(&Action::SayDelayed);
-        let requested = actions.iter().any(|a| matches!(a, Action::SayStopping(_)));
+        let delayed = actions.contains(&Action::Notice(Notice::Delayed));
+        let requested = actions
+            .iter()
+            .any(|a| matches!(a, Action::Notice(Notice::Stopping(_))));
         // What was signaled because the command exited has nothing left to wait for.
         let signaled = self.asked_after > 0;
         let can_wait = !self.rules.delay.is_zero() && !self.command_alive && !signaled;
@@ -334,10 +354,12 @@ impl World {
     /// A signal is answered at once: a stop request starts a stop, SIGCONT resumes,
     /// and when the command has exited a key acts on what is left.
     fn check_answer(&self, event: Event, actions: &[Action]) {
-        let Event::Signal(received, origin) = event else {
+        let Some((received, origin)) = self.as_signal(event) else {
             return;
         };
-        let begins = actions.iter().any(|a| matches!(a, Action::SayStopping(_)));
+        let begins = actions
+            .iter()
+            .any(|a| matches!(a, Action::Notice(Notice::Stopping(_))));
         let is_stop = self.is_stop(received, origin);
         if self.command_alive {
             assert_eq!(begins, is_stop && !self.stop_requested, "a stop begins");
@@ -350,15 +372,20 @@ impl World {
             return;
         }
         let sweeping = self.asked_after > 0;
-        let leave = self.rules.leftovers == Leftovers::Leave && !self.stop_requested;
+        let leave = self.rules.leftovers == LeftoverPolicy::Leave && !self.stop_requested;
         let can_begin = !self.stop_requested && !leave && !self.killed;
         let expected = is_stop && can_begin && (!sweeping || origin.typed);
         assert_eq!(begins, expected, "a stop begins after the command's exit");
         if begins && !sweeping && self.settled && self.rules.delay.is_zero() && !self.no_grace() {
-            assert!(actions.contains(&Action::AskRest), "nothing else would ask");
+            assert!(
+                actions.contains(&Action::TerminateRest),
+                "nothing else would ask"
+            );
         }
         let second = is_stop && origin.typed && self.stop_requested && sweeping;
-        let cuts_short = actions.iter().any(|a| matches!(a, Action::SayCutShort(_)));
+        let cuts_short = actions
+            .iter()
+            .any(|a| matches!(a, Action::Notice(Notice::CutShort(_))));
         let expected = second && !self.killed && !self.no_end();
         assert_eq!(cuts_short, expected, "a second key kills");
         let suspends = received.signal == Signal::TSTP
@@ -380,8 +407,8 @@ impl World {
                 _ => None,
             })
             .collect();
-        let (to_forward, stop) = match event {
-            Event::Signal(received, origin) => {
+        let (to_forward, stop) = match self.as_signal(event) {
+            Some((received, origin)) => {
                 let rewritten = match received.signal {
                     Signal::TERM => Some(Signal::USR2),
                     Signal::HUP => None,
@@ -390,9 +417,9 @@ impl World {
                 let to_forward = rewritten.filter(|_| !truly_received(received));
                 (to_forward, self.is_stop(received, origin))
             }
-            _ => (None, false),
+            None => (None, false),
         };
-        if actions.contains(&Action::SayDelayed) {
+        if actions.contains(&Action::Notice(Notice::Delayed)) {
             assert!(!self.rules.delay.is_zero(), "delayed without being told to");
             assert!(!self.stop_requested, "only the first stop request is held");
             assert_eq!(forwards, [], "held and forwarded");
@@ -407,7 +434,7 @@ impl World {
         }
         let mut expected: Vec<Signal> = to_forward.into_iter().collect();
         if let Some(held) = self.held
-            && (stop || event == Event::Mark(Mark::DelayOver))
+            && (stop || event == Event::Expired(Timer::DelayOver))
         {
             self.held = None;
             // Two that are equal become one.
@@ -425,50 +452,37 @@ impl World {
     fn check(&mut self, event: Event, action: &Action) {
         let no_grace = self.no_grace();
         match action {
-            Action::SayStopping(received) => {
-                let Event::Signal(_, origin) = event else {
-                    panic!("a stop request that is no signal");
-                };
-                assert!(
-                    self.is_stop(*received, origin),
-                    "no stop request started the grace period"
-                );
-                assert!(
-                    !self.stop_requested,
-                    "only the first stop request starts it"
-                );
-                self.stop_requested = true;
-            }
-            Action::SayWaiting => {
-                assert_eq!(event, Event::Mark(Mark::SayWaiting));
+            Action::Notice(Notice::Stopping(request)) => self.check_request(event, *request),
+            Action::Notice(Notice::Waiting) => {
+                assert_eq!(event, Event::Expired(Timer::StillWaiting));
                 assert!(!self.killed, "said after the killing");
             }
             Action::Forward { stop, .. } => {
                 assert!(self.command_alive, "a reaped pid was signalled");
                 self.command_asked |= stop;
             }
-            Action::NoteAsked(signal) => {
+            Action::CommandReceived(signal) => {
                 let had = matches!(event, Event::Signal(received, _)
                     if received.signal == *signal && truly_received(received));
                 assert!(had && self.command_alive, "noted and has not had it");
             }
             // Looked at with the event as a whole.
-            Action::TakeOn(_) | Action::SayDelayed => {}
+            Action::TakeOn(_) | Action::Notice(Notice::Delayed) => {}
             Action::Resume => assert!(self.command_alive, "a reaped pid was resumed"),
-            Action::HandOver(_) | Action::Suspend(_) | Action::SayStuck(_) => {
+            Action::GiveForeground(_) | Action::Suspend(_) | Action::Notice(Notice::Stuck(_)) => {
                 self.check_job_control(event, action);
             }
-            Action::AskRest => {
+            Action::TerminateRest => {
                 assert_ne!(
                     self.rules.leftovers,
-                    Leftovers::Leave,
+                    LeftoverPolicy::Leave,
                     "left means not asked"
                 );
                 if self.command_alive {
                     assert!(self.stop_requested, "asked without a stop request");
                     self.asked_while_alive += 1;
                 } else {
-                    let left = self.rules.leftovers == Leftovers::Auto && !self.rules.pid1;
+                    let left = self.rules.leftovers == LeftoverPolicy::Auto && !self.rules.pid1;
                     assert!(self.stop_requested || !left, "asked what was to be left");
                     self.asked_after += 1;
                 }
@@ -477,8 +491,8 @@ impl World {
                     "asked twice"
                 );
             }
-            Action::SayGraceOver => assert!(!self.killed, "said before it is done"),
-            Action::SayCutShort(signal) => self.check_cut_short(event, *signal),
+            Action::Notice(Notice::GraceOver) => assert!(!self.killed, "said before it is done"),
+            Action::Notice(Notice::CutShort(signal)) => self.check_cut_short(event, *signal),
             Action::Kill(scope) => {
                 assert!(
                     self.grace_over || self.cut_short || no_grace,
@@ -497,25 +511,25 @@ impl World {
                 }
                 self.killed = true;
             }
-            Action::Arm(mark, after) => {
-                self.armed.retain(|armed| armed != mark);
-                self.armed.push(*mark);
-                self.check_mark(*mark, *after);
+            Action::Arm(timer, after) => {
+                self.armed.retain(|armed| armed != timer);
+                self.armed.push(*timer);
+                self.check_timer(*timer, *after);
             }
-            Action::SayLeft => assert!(
-                self.rules.leftovers == Leftovers::Leave
-                    || self.rules.leftovers == Leftovers::Auto
+            Action::Notice(Notice::Left) => assert!(
+                self.rules.leftovers == LeftoverPolicy::Leave
+                    || self.rules.leftovers == LeftoverPolicy::Auto
                         && !self.rules.pid1
                         && !self.stop_requested,
                 "left what was to be stopped"
             ),
-            Action::SayUnkillable => assert_eq!(event, Event::Mark(Mark::KillOver)),
+            Action::Notice(Notice::Unkillable) => assert_eq!(event, Event::Expired(Timer::GiveUp)),
             Action::Exit(ending) => {
                 let made_up = Ending::Killed(Signal::KILL, false);
                 let command = self.command_ending.unwrap_or_else(|| {
                     assert_eq!(
                         event,
-                        Event::Mark(Mark::KillOver),
+                        Event::Expired(Timer::GiveUp),
                         "ended before the command"
                     );
                     made_up
@@ -524,6 +538,21 @@ impl World {
                 self.exited = true;
             }
         }
+    }
+
+    fn check_request(&mut self, event: Event, request: Request) {
+        match (request, event) {
+            (Request::Signal(by), Event::Signal(received, origin)) => {
+                assert!(by == received && self.is_stop(received, origin));
+            }
+            (Request::Rehearsal(by), Event::Rehearse(signal)) => assert_eq!(by, signal),
+            _ => panic!("the grace period started without a stop request"),
+        }
+        assert!(
+            !self.stop_requested,
+            "only the first stop request starts it"
+        );
+        self.stop_requested = true;
     }
 
     fn check_cut_short(&mut self, event: Event, signal: Signal) {
@@ -537,20 +566,20 @@ impl World {
         self.cut_short = true;
     }
 
-    fn check_mark(&mut self, mark: Mark, after: Duration) {
+    fn check_timer(&mut self, timer: Timer, after: Duration) {
         let delay = self.rules.delay;
         let left = GRACE.saturating_sub(delay);
-        match mark {
-            Mark::DelayOver => assert_eq!(after, delay),
-            Mark::SayWaiting => assert!(after >= delay && (self.no_end() || after < GRACE)),
-            Mark::AskRest => assert_eq!(after, delay + left / 4 * 3),
-            Mark::GraceOver => {
+        match timer {
+            Timer::DelayOver => assert_eq!(after, delay),
+            Timer::StillWaiting => assert!(after >= delay && (self.no_end() || after < GRACE)),
+            Timer::TerminateRest => assert_eq!(after, delay + left / 4 * 3),
+            Timer::GraceOver => {
                 assert_eq!(after, GRACE);
                 self.grace_armed += 1;
                 assert_eq!(self.grace_armed, 1, "the grace period was restarted");
             }
-            Mark::KillAgain => assert!(!after.is_zero(), "killing must not spin"),
-            Mark::KillOver => assert_eq!(after, Duration::from_secs(1)),
+            Timer::KillAgain => assert!(!after.is_zero(), "killing must not spin"),
+            Timer::GiveUp => assert_eq!(after, Duration::from_secs(1)),
         }
     }
 
@@ -560,12 +589,11 @@ impl World {
 
     fn check_job_control(&mut self, event: Event, action: &Action) {
         match action {
-            Action::HandOver(signal) => {
-                let wanted =
-                    matches!(event, Event::CommandStopped { can_hand_over, .. } if can_hand_over);
+            Action::GiveForeground(signal) => {
+                let wanted = matches!(event, Event::CommandStopped { can_take_terminal, .. } if can_take_terminal);
                 assert!(wanted, "a terminal that is not ours to give");
                 assert!(self.command_alive, "handed over to a reaped pid");
-                self.handing_over = Some(*signal);
+                self.giving_foreground = Some(*signal);
             }
             Action::Suspend(signal) => {
                 assert!(self.rules.job_control, "stopped with nobody to resume us");
@@ -589,7 +617,7 @@ impl World {
         if event == Event::NothingLeft && !self.command_alive {
             assert!(self.exited, "ends at once when nothing is left");
         }
-        if event == Event::Mark(Mark::KillOver) {
+        if event == Event::Expired(Timer::GiveUp) {
             assert!(self.exited, "ends when SIGKILL has had its time");
         }
         if self.exited {
@@ -599,13 +627,13 @@ impl World {
         let sweeping = self.asked_after > 0;
         if finite && (self.stop_requested || sweeping) {
             let next = if self.killed {
-                Mark::KillOver
+                Timer::GiveUp
             } else {
-                Mark::GraceOver
+                Timer::GraceOver
             };
             assert!(self.armed.contains(&next), "a stop without an end in sight");
         }
-        if event == Event::Mark(Mark::GraceOver) {
+        if event == Event::Expired(Timer::GraceOver) {
             assert!(self.killed, "the deadline passed and nothing was killed");
         }
     }
@@ -650,10 +678,10 @@ fn all_rules() -> Vec<Rules> {
         Grace::Infinite,
     ];
     let leftovers = [
-        Leftovers::Auto,
-        Leftovers::Stop,
-        Leftovers::Wait,
-        Leftovers::Leave,
+        LeftoverPolicy::Auto,
+        LeftoverPolicy::Stop,
+        LeftoverPolicy::Wait,
+        LeftoverPolicy::Leave,
     ];
     let mut all = Vec::new();
     for grace in graces {
@@ -699,16 +727,16 @@ fn nothing_is_done_after_the_end() {
             [Action::Exit(ENDINGS[0])],
             "{rules:?}"
         );
-        let marks = [
-            Mark::DelayOver,
-            Mark::SayWaiting,
-            Mark::AskRest,
-            Mark::GraceOver,
-            Mark::KillAgain,
-            Mark::KillOver,
+        let timers = [
+            Timer::DelayOver,
+            Timer::StillWaiting,
+            Timer::TerminateRest,
+            Timer::GraceOver,
+            Timer::KillAgain,
+            Timer::GiveUp,
         ];
         let signals = World::new(rules).signals();
-        let late = signals.into_iter().chain(marks.map(Event::Mark));
+        let late = signals.into_iter().chain(timers.map(Event::Expired));
         for event in late.chain([Event::SomeLeft, Event::NothingLeft, stops()[0]]) {
             assert_eq!(lifecycle.on(event), [], "{event:?} after the end");
         }
@@ -728,14 +756,14 @@ fn stop_request() -> Event {
 }
 
 fn ordinary(job_control: bool) -> Lifecycle {
-    let rules = rules(Grace::For(GRACE), Leftovers::Auto, false, job_control);
+    let rules = rules(Grace::For(GRACE), LeftoverPolicy::Auto, false, job_control);
     Lifecycle::new(rules)
 }
 
-fn suspended_by(signal: Signal, can_hand_over: bool) -> Event {
+fn suspended_by(signal: Signal, can_take_terminal: bool) -> Event {
     Event::CommandStopped {
         signal,
-        can_hand_over,
+        can_take_terminal,
     }
 }
 
@@ -746,7 +774,7 @@ fn a_suspended_command_is_answered_by_signal_and_phase() {
     for signal in [tstp, stop, ttin, ttou] {
         let event = suspended_by(signal, false);
         assert_eq!(ordinary(true).on(event), [Action::Suspend(signal)]);
-        let stuck = [Action::SayStuck(signal)];
+        let stuck = [Action::Notice(Notice::Stuck(signal))];
         let waits = [ttin, ttou].contains(&signal);
         let expected: &[Action] = if waits { &stuck } else { &[] };
         assert_eq!(ordinary(false).on(event), expected);
@@ -765,7 +793,7 @@ fn a_suspended_command_is_answered_by_signal_and_phase() {
         let _ = stopping.on(stop_request());
         assert_eq!(stopping.on(not_suspended), []);
     }
-    let hand_over = [Action::HandOver(ttin)];
+    let hand_over = [Action::GiveForeground(ttin)];
     assert_eq!(ordinary(true).on(suspended_by(ttin, true)), hand_over);
 }
 
@@ -781,7 +809,11 @@ fn a_command_that_suspends_itself_again_and_again_is_resumed_a_few_times() {
 
 #[test]
 fn what_is_left_is_about_to_be_left_only_by_auto_and_not_as_pid_1() {
-    for leftovers in [Leftovers::Auto, Leftovers::Stop, Leftovers::Wait] {
+    for leftovers in [
+        LeftoverPolicy::Auto,
+        LeftoverPolicy::Stop,
+        LeftoverPolicy::Wait,
+    ] {
         for pid1 in [false, true] {
             for ended in [false, true] {
                 for requested in [false, true] {
@@ -793,7 +825,8 @@ fn what_is_left_is_about_to_be_left_only_by_auto_and_not_as_pid_1() {
                     if ended {
                         let _ = lifecycle.on(Event::CommandEnded(ENDINGS[0]));
                     }
-                    let expected = leftovers == Leftovers::Auto && !pid1 && ended && !requested;
+                    let expected =
+                        leftovers == LeftoverPolicy::Auto && !pid1 && ended && !requested;
                     assert_eq!(lifecycle.is_about_to_leave(), expected);
                 }
             }
@@ -803,16 +836,19 @@ fn what_is_left_is_about_to_be_left_only_by_auto_and_not_as_pid_1() {
 
 #[test]
 fn a_held_request_is_forwarded_when_the_delay_is_over() {
-    let rules = rules(Grace::For(GRACE), Leftovers::Auto, false, false);
+    let rules = rules(Grace::For(GRACE), LeftoverPolicy::Auto, false, false);
     let mut lifecycle = Lifecycle::new(Rules {
         delay: DELAY,
         ..rules
     });
     let is_forward = |action: &Action| matches!(action, Action::Forward { .. });
     let actions = lifecycle.on(stop_request());
-    assert!(actions.contains(&Action::SayDelayed), "{actions:?}");
+    assert!(
+        actions.contains(&Action::Notice(Notice::Delayed)),
+        "{actions:?}"
+    );
     assert!(!actions.iter().any(is_forward), "{actions:?}");
-    let actions = lifecycle.on(Event::Mark(Mark::DelayOver));
+    let actions = lifecycle.on(Event::Expired(Timer::DelayOver));
     assert!(actions.iter().any(is_forward), "{actions:?}");
 }
 
@@ -820,18 +856,18 @@ fn a_held_request_is_forwarded_when_the_delay_is_over() {
 fn what_has_not_ended_is_named_and_killed_again() {
     let mut lifecycle = ordinary(false);
     let _ = lifecycle.on(stop_request());
-    let say = Event::Mark(Mark::SayWaiting);
-    assert_eq!(lifecycle.on(say), [Action::SayWaiting]);
+    let say = Event::Expired(Timer::StillWaiting);
+    assert_eq!(lifecycle.on(say), [Action::Notice(Notice::Waiting)]);
     let _ = lifecycle.on(Event::CommandEnded(ENDINGS[0]));
-    assert_eq!(lifecycle.on(Event::SomeLeft), [Action::AskRest]);
-    assert_eq!(lifecycle.on(say), [Action::SayWaiting]);
-    let _ = lifecycle.on(Event::Mark(Mark::GraceOver));
+    assert_eq!(lifecycle.on(Event::SomeLeft), [Action::TerminateRest]);
+    assert_eq!(lifecycle.on(say), [Action::Notice(Notice::Waiting)]);
+    let _ = lifecycle.on(Event::Expired(Timer::GraceOver));
     for twice in [FIRST_KILL_AGAIN * 2, FIRST_KILL_AGAIN * 4] {
         assert_eq!(
-            lifecycle.on(Event::Mark(Mark::KillAgain)),
+            lifecycle.on(Event::Expired(Timer::KillAgain)),
             [
                 Action::Kill(Scope::Everything),
-                Action::Arm(Mark::KillAgain, twice)
+                Action::Arm(Timer::KillAgain, twice)
             ]
         );
     }
@@ -839,7 +875,7 @@ fn what_has_not_ended_is_named_and_killed_again() {
 
 #[test]
 fn a_terminal_that_was_not_handed_over_suspends_and_only_before_a_stop() {
-    let not_handed_over = Event::NotHandedOver(Signal::TTIN);
+    let not_handed_over = Event::ForegroundRefused(Signal::TTIN);
     let mut lifecycle = ordinary(true);
     let suspend = Action::Suspend(Signal::TTIN);
     assert_eq!(lifecycle.on(not_handed_over), [suspend]);

@@ -1,0 +1,164 @@
+//! The start: everything from the settings to a command that runs.
+
+use std::ffi::{OsStr, OsString};
+
+use log::{debug, warn};
+use nix::errno::Errno;
+
+use super::relay::{self, Relay};
+use super::terminal::Terminal;
+use crate::settings::Settings;
+use crate::signal::Signal;
+use crate::sys::signals::{self, Inherited};
+use crate::sys::spawn::{Child, Setup, Variable, spawn};
+use crate::sys::{descriptors, process};
+use crate::tell::report_file::ReportFile;
+
+/// Variables that are about one run of `supervise`: one below would write its report to
+/// the same file, rehearse as well, and wait for a second time.
+const OF_THIS_RUN: [&str; 3] = [
+    "SUPERVISE_REPORT",
+    "SUPERVISE_REHEARSE",
+    "SUPERVISE_STOP_DELAY",
+];
+
+/// A command that was started, and what was opened for it.
+#[derive(Debug)]
+pub(super) struct Started {
+    /// The command.
+    pub(super) child: Child,
+    /// The terminal as it was before.
+    pub(super) terminal: Terminal,
+    /// The notification relay, if there is one.
+    pub(super) relay: Option<Relay>,
+}
+
+/// Starts the command.
+///
+/// # Errors
+/// One line: why it was not started.
+pub(super) fn start(
+    settings: &Settings,
+    inherited: Inherited,
+    report: Option<&ReportFile>,
+) -> Result<Started, String> {
+    let own_pid = process::own_pid();
+    let adoption = become_subreaper(own_pid);
+    set_parent_death_signal(settings)?;
+    let relay = open_relay(settings)?;
+    let mut terminal = Terminal::look(own_pid, settings.forward_to, settings.parent_death);
+    let child = fork_command(settings, inherited, own_pid, &terminal, relay.as_ref())?;
+    terminal.note_started(child.pid);
+    close_inherited(own_pid, report, relay.as_ref(), &terminal);
+    if let Err(errno) = adoption {
+        warn!(
+            "cannot adopt orphans ({}): those that leave their parent are not stopped",
+            errno.desc()
+        );
+    }
+    debug!("started pid {}", child.pid);
+    Ok(Started {
+        child,
+        terminal,
+        relay,
+    })
+}
+
+/// Has orphans reparented to us. PID 1 adopts them anyway.
+fn become_subreaper(own_pid: i32) -> nix::Result<()> {
+    if own_pid == 1 {
+        return Ok(());
+    }
+    nix::sys::prctl::set_child_subreaper(true)
+}
+
+fn set_parent_death_signal(settings: &Settings) -> Result<(), String> {
+    let Some(signal) = settings.parent_death else {
+        return Ok(());
+    };
+    let parent = nix::unistd::getppid().as_raw();
+    signals::set_parent_death_signal(signal, parent).map_err(|errno| {
+        format!(
+            "--parent-death-signal: cannot ask for {signal}: prctl: {}; leave the option out",
+            errno.desc()
+        )
+    })
+}
+
+fn open_relay(settings: &Settings) -> Result<Option<Relay>, String> {
+    let listen = settings
+        .rehearse
+        .is_some_and(|rehearse| rehearse.after.is_none());
+    if !settings.notify_relay {
+        return Ok(None);
+    }
+    match Relay::open(listen) {
+        Ok(relay) => Ok(relay),
+        Err(why) if listen => Err(format!("cannot hear when the command is ready: {why}")),
+        Err(why) => {
+            warn!(
+                "cannot relay notifications: {why}; the service manager must accept them from the \
+                 command itself (NotifyAccess=all)"
+            );
+            Ok(None)
+        }
+    }
+}
+
+fn fork_command(
+    settings: &Settings,
+    inherited: Inherited,
+    own_pid: i32,
+    terminal: &Terminal,
+    relay: Option<&Relay>,
+) -> Result<Child, String> {
+    let own_pid_text = OsString::from(own_pid.to_string());
+    let variables = variables(relay, &own_pid_text);
+    let setup = Setup {
+        own_pid,
+        inherited,
+        parent_death: (own_pid != 1).then_some(Signal::TERM),
+        group: terminal.group(),
+        variables: &variables,
+    };
+    spawn(&settings.command, setup).map_err(|errno| {
+        format!(
+            "cannot start the command: fork: {}; {}",
+            errno.desc(),
+            fork_advice(errno)
+        )
+    })
+}
+
+/// How the command's environment differs from ours.
+fn variables<'a>(relay: Option<&'a Relay>, own_pid: &'a OsStr) -> Vec<Variable<'a>> {
+    let mut variables: Vec<_> = OF_THIS_RUN.map(Variable::Remove).into();
+    if let Some(relay) = relay {
+        variables.push(Variable::Set(relay::VARIABLE, relay.address()));
+        // Or a `supervise` below, whose parent may be PID 1 as well, would take
+        // itself for the main process.
+        variables.push(Variable::Default(relay::MAIN_VARIABLE, own_pid));
+    }
+    variables
+}
+
+fn fork_advice(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EAGAIN => "raise the limit on processes (ulimit -u, --pids-limit, TasksMax)",
+        Errno::ENOMEM => "give it more memory",
+        _ => "see fork(2)",
+    }
+}
+
+/// Closes what the command has inherited and we do not need: from here on nothing may end
+/// us except the exit of the command and a stop.
+fn close_inherited(
+    own_pid: i32,
+    report: Option<&ReportFile>,
+    relay: Option<&Relay>,
+    terminal: &Terminal,
+) {
+    let kept = report.map(ReportFile::descriptor).into_iter();
+    let kept = kept.chain(relay.map(Relay::socket)).chain(terminal.kept());
+    descriptors::release_inherited(own_pid == 1, &kept.collect::<Vec<_>>());
+}
