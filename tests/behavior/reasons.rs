@@ -264,6 +264,7 @@ fn a_script_is_a_shell_by_what_executes_it() {
     let script = folder.write("start-app", text, 0o755);
     let mut run = start(Home::Plain).options("-t 8s").run(&[&script]);
     let shell = run.ready();
+    eventually("the worker is there", || !children_of(shell).is_empty());
     run.signal(libc::SIGTERM);
     assert_eq!(run.wait(), Ended::code(0), "{}", run.errors());
     let errors = run.errors();
