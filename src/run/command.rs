@@ -5,7 +5,6 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use std::time::{Duration, Instant};
 
 use log::{debug, error, info, warn};
-use nix::errno::Errno;
 
 use super::events::{Events, Reaped, Wake};
 use super::relay::Relay;
@@ -13,17 +12,16 @@ use super::start::{Started, start};
 use super::terminal::Terminal;
 use crate::decide::lifecycle::Lifecycle;
 use crate::decide::origin::{self, Origin};
-use crate::decide::reason::{ProcessLabel, Remaining};
+use crate::decide::reason::Remaining;
 use crate::decide::rules::{Grace, LeftoverPolicy, Rules};
 use crate::decide::step::{Action, Event, Notice, Request, Scope, Timer};
 use crate::ending::{self, Ending, LastAct, StatusRules};
 use crate::processes::leftovers::Leftovers;
 use crate::processes::{cgroup, procfs};
-use crate::settings::{ForwardTo, Settings};
+use crate::settings::Settings;
 use crate::signal::{Received, Signal};
-use crate::sys::kill::Target;
 use crate::sys::signals::{self, Inherited};
-use crate::sys::spawn::{Child, Group};
+use crate::sys::spawn::Child;
 use crate::sys::wait::Waited;
 use crate::sys::{memory, process};
 use crate::tell::account::{Account, Sender, Stop};
@@ -92,26 +90,26 @@ fn conclude(
     last_act
 }
 
-struct Supervisor<'a> {
-    settings: &'a Settings,
-    account: &'a mut Account,
+pub(super) struct Supervisor<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) account: &'a mut Account,
     started: Instant,
-    terminal: Terminal,
+    pub(super) terminal: Terminal,
     relay: Option<Relay>,
     status_rules: StatusRules,
     lifecycle: Lifecycle,
     /// The command as it was started.
-    child: Child,
+    pub(super) child: Child,
     /// The command's pid, until it is reaped: then it is no longer ours.
-    command: Option<i32>,
-    leftovers: Leftovers,
+    pub(super) command: Option<i32>,
+    pub(super) leftovers: Leftovers,
     /// What the count of processes killed for want of memory was at the start.
     oom_kills: Option<u64>,
     events: Events<Wakeup>,
     /// The rehearsal waits for the command to be ready.
     awaits_ready: bool,
     /// Whether we were suspended and no SIGCONT has come since.
-    suspended: bool,
+    pub(super) suspended: bool,
 }
 
 /// What to wake up for.
@@ -429,32 +427,6 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Makes the command's process group the foreground process group and resumes it;
-    /// `false` if it cannot be.
-    fn give_foreground(&mut self) -> bool {
-        let Some(group) = self.command.and_then(|pid| self.terminal.hand_over(pid)) else {
-            return false;
-        };
-        // The terminal has suspended all of it.
-        self.resume_group(group);
-        true
-    }
-
-    /// Suspends ourselves; `false` if that did not happen.
-    fn suspend(&mut self, signal: Signal) -> bool {
-        // What suspends a command outside our group has not reached the group: a script
-        // around us is part of the job.
-        let whole_group = self
-            .command
-            .is_some_and(|pid| !self.terminal.shares_group(pid));
-        self.suspended = self.terminal.can_suspend() && signals::stop_by(signal, whole_group);
-        if !self.suspended && signal == Signal::TSTP {
-            // Ctrl-Z stops all of a group, and no other process resumes the others.
-            self.resume_group(self.terminal.group_of(self.command));
-        }
-        self.suspended
-    }
-
     fn tell(&mut self, notice: Notice) {
         match notice {
             Notice::Stopping(request) => self.say_stopping(request),
@@ -519,60 +491,10 @@ impl<'a> Supervisor<'a> {
         self.account.note_left(&left, self.command);
     }
 
-    fn hand_over_again(&mut self) {
-        if let Some(command) = self.command {
-            self.terminal.hand_over_again(command);
-        }
-    }
-
     fn tell_manager(&mut self, text: &str) {
         if let Some(relay) = &mut self.relay {
             relay.say(text);
         }
-    }
-
-    fn forward(&mut self, received: &Received, stop: bool, to_group: bool) {
-        if stop {
-            self.note_asked(received.signal);
-        }
-        let targets = self.targets(to_group || self.settings.forward_to == ForwardTo::Group);
-        let group = targets.iter().find_map(|target| match target {
-            Target::Group(group) => Some(*group),
-            Target::Process(_) | Target::Everyone => None,
-        });
-        if stop && let Some(group) = group {
-            let members = self.leftovers.record_group(group, received.signal);
-            let others = |member: &ProcessLabel| Some(member.pid) != self.command;
-            let others: Vec<_> = members.into_iter().filter(others).collect();
-            self.account.note_asked(&others);
-        }
-        if received.signal == Signal::CONT {
-            self.hand_over_again();
-        }
-        // By --rewrite.
-        self.account.killing |= received.signal == Signal::KILL && !targets.is_empty();
-        for target in targets {
-            let sent = self.leftovers.send(target, received, stop);
-            said(target, received.signal, sent);
-        }
-        if stop
-            && let Some(group) = group
-            && self.leftovers.may_be_suspended(group)
-        {
-            // A suspended member acts on no signal, and gets none again. Looked up
-            // after the signal was sent: one that is suspended from now on has
-            // acted on it.
-            self.resume_group(group);
-        }
-    }
-
-    /// Notes that the command is about to have this stop request, or has had it.
-    fn note_asked(&mut self, signal: Signal) {
-        let Some(command) = self.command else {
-            return;
-        };
-        self.account.note_stop_signal(signal);
-        self.leftovers.record_command(command, signal);
     }
 
     /// Who may have sent a SIGKILL that we have not.
@@ -610,45 +532,6 @@ impl<'a> Supervisor<'a> {
         let alone = self.settings.leftovers == LeftoverPolicy::Leave;
         self.leftovers.name(what, self.command, alone)
     }
-
-    /// The process group of the command, if it is not ours.
-    fn own_group(&self) -> Option<i32> {
-        (self.terminal.group() != Group::Shared).then_some(self.child.pid)
-    }
-
-    fn resume_group(&mut self, group: i32) {
-        let (group, signal) = (Target::Group(group), Signal::CONT);
-        let sent = self.leftovers.send(group, &Received::plain(signal), false);
-        said(group, signal, sent);
-    }
-
-    /// Sends the command a signal of ours, if it is there.
-    fn send(&mut self, signal: Signal) {
-        let stop = signal == Signal::KILL;
-        for target in self.targets(self.settings.forward_to == ForwardTo::Group) {
-            let sent = self.leftovers.send(target, &Received::plain(signal), stop);
-            said(target, signal, sent);
-        }
-    }
-
-    /// Where signals for the command, or for its process group, go to; nowhere once
-    /// it is reaped.
-    fn targets(&self, group: bool) -> Vec<Target> {
-        let Some(pid) = self.command else {
-            return Vec::new();
-        };
-        if !group || self.terminal.shares_group(pid) {
-            return vec![Target::Process(pid)];
-        }
-        let first = self.child.pid;
-        match process::group_of(pid) {
-            // A group that one of ours is in cannot be another's by now.
-            Some(group) if group == pid || group == first => vec![Target::Group(group)],
-            // It has gone to another group, and is meant all the same.
-            _ if pid == first => vec![Target::Group(pid), Target::Process(pid)],
-            _ => vec![Target::Process(pid)],
-        }
-    }
 }
 
 /// Who sent a signal, as far as is known.
@@ -670,16 +553,5 @@ fn sender(received: &Received) -> Sender {
                 claimed,
             }
         }
-    }
-}
-
-fn said(target: Target, signal: Signal, result: nix::Result<()>) {
-    match result {
-        Ok(()) => debug!("sent {signal} to {target}"),
-        // It has ended and is not reaped yet, or its group is empty.
-        Err(Errno::ESRCH) => debug!("{target} is gone: {signal} not sent"),
-        // Logged where it is noted.
-        Err(Errno::EPERM) => debug!("not permitted to send {signal} to {target}"),
-        Err(errno) => warn!("cannot send {signal} to {target}: {}", errno.desc()),
     }
 }

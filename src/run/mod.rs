@@ -4,4 +4,5 @@ pub(crate) mod command;
 mod events;
 mod relay;
 mod start;
+mod targets;
 mod terminal;

@@ -1,0 +1,170 @@
+//! The signals for the command: which processes they go to, and what goes with them on a
+//! terminal.
+
+use log::{debug, warn};
+use nix::errno::Errno;
+
+use super::command::Supervisor;
+use crate::decide::reason::ProcessLabel;
+use crate::settings::ForwardTo;
+use crate::signal::{Received, Signal};
+use crate::sys::kill::Target;
+use crate::sys::spawn::Group;
+use crate::sys::{process, signals};
+
+/// Which processes signals for the process group of the command go to. `first`: the
+/// command as it was started, whose pid is that of its group; `current`: the group that
+/// the command is in now.
+fn of_group(command: i32, first: i32, current: Option<i32>) -> Vec<Target> {
+    match current {
+        // A group that one of our processes is in cannot be another's by now.
+        Some(group) if group == command || group == first => vec![Target::Group(group)],
+        // It has gone to another group, and is meant all the same.
+        _ if command == first => vec![Target::Group(command), Target::Process(command)],
+        _ => vec![Target::Process(command)],
+    }
+}
+
+impl Supervisor<'_> {
+    /// Which processes signals for the command, or for its process group, go to: none
+    /// once it is reaped.
+    fn targets(&self, group: bool) -> Vec<Target> {
+        let Some(command) = self.command else {
+            return Vec::new();
+        };
+        if !group || self.terminal.shares_group(command) {
+            return vec![Target::Process(command)];
+        }
+        of_group(command, self.child.pid, process::group_of(command))
+    }
+
+    pub(super) fn forward(&mut self, received: &Received, stop: bool, to_group: bool) {
+        if stop {
+            self.note_asked(received.signal);
+        }
+        let targets = self.targets(to_group || self.settings.forward_to == ForwardTo::Group);
+        let group = targets.iter().find_map(|target| match target {
+            Target::Group(group) => Some(*group),
+            Target::Process(_) | Target::Everyone => None,
+        });
+        if stop && let Some(group) = group {
+            let members = self.leftovers.record_group(group, received.signal);
+            let others = |member: &ProcessLabel| Some(member.pid) != self.command;
+            let others: Vec<_> = members.into_iter().filter(others).collect();
+            self.account.note_asked(&others);
+        }
+        if received.signal == Signal::CONT {
+            self.hand_over_again();
+        }
+        // By --rewrite.
+        self.account.killing |= received.signal == Signal::KILL && !targets.is_empty();
+        for target in targets {
+            let sent = self.leftovers.send(target, received, stop);
+            said(target, received.signal, sent);
+        }
+        if stop
+            && let Some(group) = group
+            && self.leftovers.may_be_suspended(group)
+        {
+            // A suspended member acts on no signal, and gets none again. Looked up
+            // after the signal was sent: one that is suspended from now on has
+            // acted on it.
+            self.resume_group(group);
+        }
+    }
+
+    /// Notes that the command is about to have this stop request, or has had it.
+    pub(super) fn note_asked(&mut self, signal: Signal) {
+        let Some(command) = self.command else {
+            return;
+        };
+        self.account.note_stop_signal(signal);
+        self.leftovers.record_command(command, signal);
+    }
+
+    pub(super) fn hand_over_again(&mut self) {
+        if let Some(command) = self.command {
+            self.terminal.hand_over_again(command);
+        }
+    }
+
+    /// Makes the command's process group the foreground process group and resumes it;
+    /// `false` if it cannot be.
+    pub(super) fn give_foreground(&mut self) -> bool {
+        let Some(group) = self.command.and_then(|pid| self.terminal.hand_over(pid)) else {
+            return false;
+        };
+        // The terminal has suspended all of it.
+        self.resume_group(group);
+        true
+    }
+
+    /// Suspends ourselves; `false` if that did not happen.
+    pub(super) fn suspend(&mut self, signal: Signal) -> bool {
+        // What suspends a command outside our group has not reached the group: a script
+        // around us is part of the job.
+        let whole_group = self
+            .command
+            .is_some_and(|pid| !self.terminal.shares_group(pid));
+        self.suspended = self.terminal.can_suspend() && signals::stop_by(signal, whole_group);
+        if !self.suspended && signal == Signal::TSTP {
+            // Ctrl-Z stops all of a group, and no other process resumes the others.
+            self.resume_group(self.terminal.group_of(self.command));
+        }
+        self.suspended
+    }
+
+    /// The process group of the command, if it is not ours.
+    pub(super) fn own_group(&self) -> Option<i32> {
+        (self.terminal.group() != Group::Shared).then_some(self.child.pid)
+    }
+
+    fn resume_group(&mut self, group: i32) {
+        let (group, signal) = (Target::Group(group), Signal::CONT);
+        let sent = self.leftovers.send(group, &Received::plain(signal), false);
+        said(group, signal, sent);
+    }
+
+    /// Sends the command a signal of ours, if it is there.
+    pub(super) fn send(&mut self, signal: Signal) {
+        let stop = signal == Signal::KILL;
+        for target in self.targets(self.settings.forward_to == ForwardTo::Group) {
+            let sent = self.leftovers.send(target, &Received::plain(signal), stop);
+            said(target, signal, sent);
+        }
+    }
+}
+
+fn said(target: Target, signal: Signal, result: nix::Result<()>) {
+    match result {
+        Ok(()) => debug!("sent {signal} to {target}"),
+        // It has ended and is not reaped yet, or its group is empty.
+        Err(Errno::ESRCH) => debug!("{target} is gone: {signal} not sent"),
+        // Logged where it is noted.
+        Err(Errno::EPERM) => debug!("not permitted to send {signal} to {target}"),
+        Err(errno) => warn!("cannot send {signal} to {target}: {}", errno.desc()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_signaled_only_where_it_is_surely_the_commands() {
+        let (group, process) = (Target::Group, Target::Process);
+        for (command, first, current, expected) in [
+            (7, 7, Some(7), vec![group(7)]),
+            // A process that took over, in the group of the first or in its own.
+            (9, 7, Some(7), vec![group(7)]),
+            (9, 7, Some(9), vec![group(9)]),
+            (9, 7, Some(5), vec![process(9)]),
+            (9, 7, None, vec![process(9)]),
+            // The command has left the group that it was started in.
+            (7, 7, Some(5), vec![group(7), process(7)]),
+            (7, 7, None, vec![group(7), process(7)]),
+        ] {
+            assert_eq!(of_group(command, first, current), expected, "{current:?}");
+        }
+    }
+}
