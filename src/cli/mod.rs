@@ -1,36 +1,21 @@
 //! The command line and the environment, read into [`Settings`].
 
-use std::ffi::{CString, OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+mod advice;
+mod help;
+mod options;
+mod reader;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::parser::ValuesRef;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::decide::rules::{Grace, LeftoverPolicy};
-use crate::settings::{self, DEFAULT_LIMIT, ForwardTo, LogFormat, ReportPath, Settings};
-use crate::signal::{Signal, SignalSet};
-
-/// What the name of every environment variable starts with; the rest is the
-/// option's long name.
-pub(crate) const PREFIX: &str = "SUPERVISE_";
-
-const ABOUT: &str = "\
-Run COMMAND, forward signals to it, reap what it leaves behind, and when it is
-asked to stop give it and every other process a grace period before SIGKILL.
-The exit status is the command's.";
-
-const AFTER_HELP: &str = "\
-Exits with the status of COMMAND. Where signal N killed it: with 128+N as PID 1,
-otherwise supervise dies of N too. 125: supervise itself failed; 126: COMMAND
-cannot be executed; 127: it was not found.
-
-SIGNAL is a name (TERM, SIGTERM), a number (15) or RTMIN+N. DURATION is a number
-of seconds (10, 0.5), a number with a unit (500ms, 1m30s), or infinity.
-An option that names an environment variable can be set by it; the command line
-comes first, and a variable that is empty counts as unset. Lists are separated
-by commas. SUPERVISE_LOG sets a log filter (warn, debug, off).";
+use crate::settings::Settings;
+pub(crate) use options::PREFIX;
+use options::{Kind, Opt};
+use reader::Reader;
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,183 +26,38 @@ pub(crate) enum Invocation {
     Print(String),
 }
 
-/// An option that takes a value.
-fn option(id: &'static str, value: &'static str) -> Arg {
-    Arg::new(id)
-        .long(id)
-        .value_name(value)
-        .value_parser(value_parser!(OsString))
-        // So that a negative number gets our words, not "unknown option".
-        .allow_hyphen_values(true)
-        .action(ArgAction::Append)
-}
-
-/// An option that takes none; to repeat it is no error.
-fn switch(id: &'static str) -> Arg {
-    Arg::new(id)
-        .long(id)
-        .action(ArgAction::SetTrue)
-        .overrides_with(id)
-}
-
-/// The options, as they are documented.
-fn command_line() -> Command {
+/// The parser of the command line. It knows no texts, see [`help`].
+fn parser() -> Command {
     let command = Arg::new("command")
-        .value_name("COMMAND")
         .required(true)
-        .hide(true)
         .num_args(1..)
         .trailing_var_arg(true)
         .value_parser(value_parser!(OsString));
     Command::new("supervise")
         .version(env!("CARGO_PKG_VERSION"))
-        .about(ABOUT)
-        .after_help(AFTER_HELP)
-        .override_usage("supervise [OPTIONS] [--] COMMAND [ARG...]")
         .disable_help_flag(true)
         .disable_version_flag(true)
-        .next_help_heading("Stopping")
-        .args(stopping_options())
-        .next_help_heading("Signals")
-        .args(signal_options())
-        .next_help_heading("Exit status")
-        .args(status_options())
-        .next_help_heading("Service manager")
-        .args(manager_options())
-        .next_help_heading("Reports")
-        .args(report_options())
-        .next_help_heading("Logging")
-        .args(logging_options())
-        .next_help_heading("Help")
-        .args(help_options())
+        .args(options::all().map(argument))
         .arg(command)
 }
 
-fn stopping_options() -> [Arg; 4] {
-    [
-        option("grace", "DURATION").short('t').help(
-            "Time to stop in before SIGKILL; 0 kills at once, infinity never. Keep it\n\
-             about 2s below the limit of whoever stops supervise (Docker 10s,\n\
-             Kubernetes 30s, systemd 90s) [default: 30s] [env: SUPERVISE_GRACE]",
-        ),
-        option("stop-delay", "DURATION").help(
-            "Wait before forwarding a stop request, for example while a load balancer\n\
-             drains connections. Counts toward the grace period; a second stop request\n\
-             ends the wait [default: 0] [env: SUPERVISE_STOP_DELAY]",
-        ),
-        option("stop-on", "SIGNAL").help(
-            "Take SIGNAL as a stop request, in addition to TERM and INT; none clears the\n\
-             list, these two included. Repeatable [env: SUPERVISE_STOP_ON]",
-        ),
-        option("leftovers", "POLICY").help(
-            "What to do with other processes when COMMAND has ended: stop them, wait\n\
-             for them, or leave them. auto stops them after a stop request and as PID 1,\n\
-             and leaves them otherwise [default: auto] [env: SUPERVISE_LEFTOVERS]",
-        ),
-    ]
-}
-
-fn signal_options() -> [Arg; 5] {
-    [
-        switch("process-group").short('g').help(
-            "Forward to the process group of COMMAND, not to COMMAND alone. Not for\n\
-             pipelines on a terminal\n\
-             [env: SUPERVISE_PROCESS_GROUP]",
-        ),
-        switch("single-child").short('c').help(
-            "Forward to COMMAND alone, as is the default: undoes\n\
-             SUPERVISE_PROCESS_GROUP",
-        ),
-        option("rewrite", "FROM:TO").short('r').help(
-            "Forward signal TO when FROM is received; FROM:0 drops FROM. Has no effect on\n\
-             what the terminal sends to COMMAND itself (Ctrl-C). Repeatable\n\
-             [env: SUPERVISE_REWRITE]",
-        ),
-        option("parent-death-signal", "SIGNAL").short('p').help(
-            "Have SIGNAL sent to supervise when its own parent ends\n\
-             [env: SUPERVISE_PARENT_DEATH_SIGNAL]",
-        ),
-        switch("subreaper").short('s').help(
-            "Adopt orphans when not PID 1; always done, accepted because tini has\n\
-             it",
-        ),
-    ]
-}
-
-fn status_options() -> [Arg; 2] {
-    [
-        option("remap-exit", "CODE").short('e').help(
-            "Exit with 0 when COMMAND exits with CODE; 128+N stands for death by signal\n\
-             N. Repeatable [env: SUPERVISE_REMAP_EXIT]",
-        ),
-        switch("no-reraise").help(
-            "Exit with 128+N when signal N killed COMMAND, do not die of N\n\
-             [env: SUPERVISE_NO_RERAISE]",
-        ),
-    ]
-}
-
-fn manager_options() -> [Arg; 1] {
-    [switch("no-notify-relay").help(
-        "Leave NOTIFY_SOCKET as it is: COMMAND notifies the service manager itself,\n\
-         which must accept that (NotifyAccess=all) [env: SUPERVISE_NO_NOTIFY_RELAY]",
-    )]
-}
-
-fn report_options() -> [Arg; 3] {
-    [
-        option("report", "FILE")
-            .help("Write a JSON report of the run to FILE on exit [env: SUPERVISE_REPORT]"),
-        option("report-limit", "BYTES").help(
-            "Cut the report to BYTES, for example where a pod has more than three\n\
-             containers [default: 4096] [env: SUPERVISE_REPORT_LIMIT]",
-        ),
-        option("rehearse", "AFTER").help(
-            "Test the shutdown: request a stop after AFTER (a DURATION, or ready for\n\
-             READY=1) and exit with 0 if it was graceful, with 1 otherwise. A command that\n\
-             the stop signal kills fails, unless --remap-exit names that status\n\
-             [env: SUPERVISE_REHEARSE]",
-        ),
-    ]
-}
-
-fn logging_options() -> [Arg; 4] {
-    [
-        option("log-format", "FORMAT").help(
-            "text, or json: one object a line [default: text]\n\
-             [env: SUPERVISE_LOG_FORMAT]",
-        ),
-        Arg::new("verbose")
-            .long("verbose")
-            .action(ArgAction::Count)
-            .short('v')
-            .help(
-                "Say more on stderr: -v what happens at a stop, -vv each signal and\n\
-             process",
-            ),
-        switch("quiet").short('q').help(
-            "Log errors only, and the result of a rehearsal; not the warning before\n\
-             SIGKILL either",
-        ),
-        switch("warn-on-reap")
-            .short('w')
-            .help("Warn about each orphan that is reaped [env: SUPERVISE_WARN_ON_REAP]"),
-    ]
-}
-
-fn help_options() -> [Arg; 2] {
-    [
-        Arg::new("help")
-            .long("help")
-            .short('h')
-            .action(ArgAction::Help)
-            .help("Print this"),
-        Arg::new("version")
-            .long("version")
-            .short('V')
-            .action(ArgAction::Version)
-            .help("Print the version"),
-    ]
+/// An option, as the parser wants it.
+fn argument(option: &Opt) -> Arg {
+    let argument = Arg::new(option.long).long(option.long).short(option.short);
+    match option.kind {
+        Kind::Switch => argument
+            .action(ArgAction::SetTrue)
+            .overrides_with(option.long),
+        Kind::Count => argument.action(ArgAction::Count),
+        Kind::Value(name) | Kind::List(name) => argument
+            .value_name(name)
+            .value_parser(value_parser!(OsString))
+            // So that a negative number gets our words, not "unknown option".
+            .allow_hyphen_values(true)
+            .action(ArgAction::Append),
+        Kind::Help => argument.action(ArgAction::Help),
+        Kind::Version => argument.action(ArgAction::Version),
+    }
 }
 
 /// Reads the command line, the program's name first, and the variables that begin
@@ -241,78 +81,6 @@ pub(crate) fn read(
     Ok(Invocation::Run(Box::new(settings)))
 }
 
-/// The variables that are read, without [`PREFIX`].
-const VARIABLES: [&str; 16] = [
-    "GRACE",
-    "STOP_DELAY",
-    "STOP_ON",
-    "LEFTOVERS",
-    "PROCESS_GROUP",
-    "REWRITE",
-    "PARENT_DEATH_SIGNAL",
-    "REMAP_EXIT",
-    "NO_RERAISE",
-    "NO_NOTIFY_RELAY",
-    "REPORT",
-    "REPORT_LIMIT",
-    "REHEARSE",
-    "LOG_FORMAT",
-    "WARN_ON_REAP",
-    "LOG",
-];
-
-/// Warns of each variable that is not read: it may be a typing error, and then a stop
-/// would go by the default.
-fn unknown_variables(environment: &[(OsString, OsString)]) -> Vec<String> {
-    let names = environment.iter().filter_map(|(name, _)| {
-        let name = name.to_string_lossy();
-        let rest = name.strip_prefix(PREFIX)?.to_owned();
-        // Kubernetes sets these for a service of the name supervise.
-        let of_kubernetes = rest.starts_with("SERVICE_") || rest.starts_with("PORT");
-        (!of_kubernetes && !VARIABLES.contains(&rest.as_str())).then_some(rest)
-    });
-    names
-        .map(|name| {
-            let advice = advice(&name, VARIABLES.into_iter(), PREFIX);
-            format!("unknown variable {PREFIX}{name} is ignored; {advice}")
-        })
-        .collect()
-}
-
-/// What may have been meant by a name that is not known.
-fn advice<'a>(name: &str, known: impl Iterator<Item = &'a str>, prefix: &str) -> String {
-    // One that goes on where a known one ends (GRACE_PERIOD) is near to it.
-    let near = |known: &&str| {
-        let distance = distance(name, known);
-        let longest = name.len().max(known.len());
-        name.starts_with(*known) || known.starts_with(name) || distance * 2 < longest
-    };
-    match known.filter(near).min_by_key(|known| distance(name, known)) {
-        Some(known) => format!("did you mean {prefix}{known}?"),
-        None => "see supervise --help".to_owned(),
-    }
-}
-
-/// How many characters have to be put in, left out or replaced to make one of the other.
-fn distance(from: &str, to: &str) -> usize {
-    // Of the part of `from` that was looked at, to each part of `to`.
-    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
-    for (before, a) in from.chars().enumerate() {
-        let mut left = before + 1;
-        let mut above_left = before;
-        for (above, b) in row.iter_mut().skip(1).zip(to.chars()) {
-            let replaced = above_left + usize::from(a != b);
-            above_left = *above;
-            left = replaced.min(left + 1).min(*above + 1);
-            *above = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = before + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
-}
-
 /// Apart, since the parser's part of the stack would be everybody's.
 #[cold]
 #[inline(never)]
@@ -320,7 +88,7 @@ fn with_options(
     arguments: &[OsString],
     environment: &[(OsString, OsString)],
 ) -> Result<Invocation, String> {
-    match command_line().try_get_matches_from(arguments) {
+    match parser().try_get_matches_from(arguments) {
         Ok(matches) => {
             let settings = Reader {
                 matches: Some(&matches),
@@ -328,110 +96,22 @@ fn with_options(
                 environment,
             }
             .settings()
-            .map_err(|why| long_with_one_dash(arguments).unwrap_or(why))?;
+            .map_err(|why| advice::long_with_one_dash(arguments).unwrap_or(why))?;
             Ok(Invocation::Run(Box::new(settings)))
         }
-        Err(error) => match error.kind() {
-            ErrorKind::DisplayHelp => Ok(Invocation::Print(error.to_string())),
-            ErrorKind::DisplayVersion => Ok(Invocation::Print(version(arguments))),
-            ErrorKind::MissingRequiredArgument => Err(no_command(arguments)),
-            ErrorKind::UnknownArgument => {
-                Err(long_with_one_dash(arguments).unwrap_or_else(|| unknown_option(&error)))
+        Err(error) => {
+            match error.kind() {
+                ErrorKind::DisplayHelp => Ok(Invocation::Print(help::text())),
+                ErrorKind::DisplayVersion => Ok(Invocation::Print(version(arguments))),
+                ErrorKind::MissingRequiredArgument => Err(advice::no_command(arguments)),
+                ErrorKind::UnknownArgument => Err(advice::long_with_one_dash(arguments)
+                    .unwrap_or_else(|| advice::unknown_option(&error))),
+                ErrorKind::InvalidValue => Err(advice::no_value(arguments)
+                    .unwrap_or_else(|| advice::one_line(&error.to_string()))),
+                _ => Err(advice::one_line(&error.to_string())),
             }
-            ErrorKind::InvalidValue => {
-                Err(no_value(arguments).unwrap_or_else(|| one_line(&error.to_string())))
-            }
-            _ => Err(one_line(&error.to_string())),
-        },
-    }
-}
-
-/// Why there is no command: it may have been taken for the value of an option.
-fn no_command(arguments: &[OsString]) -> String {
-    let taken = match arguments {
-        [.., option, value] if takes_value(option) => {
-            let (option, value) = (option.to_string_lossy(), value.to_string_lossy());
-            Some(format!(": '{value}' was taken as the value of {option}"))
-        }
-        _ => None,
-    };
-    format!(
-        "no command{}; usage: supervise [OPTIONS] [--] COMMAND [ARG...]",
-        taken.unwrap_or_default()
-    )
-}
-
-/// The option that a word is, if its value is the next word.
-fn option_with_value(word: &OsStr) -> Option<Arg> {
-    let options = command_line();
-    let is_it = |arg: &&Arg| {
-        let long = arg.get_long().map(|long| format!("--{long}"));
-        let short = arg.get_short().map(|short| format!("-{short}"));
-        [long, short].into_iter().flatten().any(|it| *word == *it)
-    };
-    let arg = options.get_arguments().find(is_it)?;
-    matches!(arg.get_action(), ArgAction::Append).then(|| arg.clone())
-}
-
-fn takes_value(word: &OsStr) -> bool {
-    option_with_value(word).is_some()
-}
-
-/// The last word is an option whose value is missing.
-fn no_value(arguments: &[OsString]) -> Option<String> {
-    let arg = option_with_value(arguments.last()?)?;
-    Some(match arg.get_long()? {
-        "report" => NO_FILE_NAME.to_owned(),
-        long => format!("--{long}: a value is missing; see supervise --help"),
-    })
-}
-
-const NO_FILE_NAME: &str = "--report: a file name is missing";
-
-/// A long option with a single dash, where the short options that it would stand for
-/// are in error: all of them are, except those of `-help`.
-fn long_with_one_dash(arguments: &[OsString]) -> Option<String> {
-    let options = command_line();
-    let mut words = arguments.iter().skip(1);
-    while let Some(word) = words.next() {
-        let text = word.to_str()?;
-        let name = text.strip_prefix('-').filter(|name| *name != "-")?;
-        let name = name.split('=').next().unwrap_or_default();
-        let mut known = options.get_arguments().filter_map(Arg::get_long);
-        if known.any(|long| long == name) {
-            return Some(format!("unknown option '-{name}'; did you mean --{name}?"));
-        }
-        if takes_value(word) {
-            words.next();
         }
     }
-    None
-}
-
-/// What other programs call an option of ours.
-const OTHER_NAMES: [(&str, &str); 3] = [
-    ("stop-signal", "stop-on"),
-    ("timeout", "grace"),
-    ("kill-after", "grace"),
-];
-
-/// An option that does not exist, and what may have been meant.
-fn unknown_option(error: &clap::Error) -> String {
-    let name = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(name)) => name.as_str(),
-        _ => return one_line(&error.to_string()),
-    };
-    let advice = match name.strip_prefix("--") {
-        Some(name) => {
-            let known = OTHER_NAMES.iter().find(|(other, _)| *other == name);
-            let name = known.map_or(name, |(_, ours)| *ours);
-            let options = command_line();
-            let known = options.get_arguments().filter_map(Arg::get_long);
-            advice(name, known, "--")
-        }
-        None => "see supervise --help".to_owned(),
-    };
-    format!("unknown option '{name}'; {advice}")
 }
 
 /// The command, where no option stands before it. That is how most containers
@@ -464,320 +144,6 @@ fn version(arguments: &[OsString]) -> String {
     }
 }
 
-/// The first paragraph of one of clap's messages, as one line.
-fn one_line(message: &str) -> String {
-    let paragraph = message.split("\n\n").next().unwrap_or_default();
-    let words: Vec<&str> = paragraph.split_whitespace().collect();
-    let line = words.join(" ");
-    format!(
-        "{}; see supervise --help",
-        line.strip_prefix("error: ").unwrap_or(&line)
-    )
-}
-
-/// The file of the report and what has named it.
-fn report_to(by: String, path: &OsStr) -> Result<Option<ReportPath>, String> {
-    if path == "-" {
-        return Err(format!("{by}: '-' is not a file; use /dev/stdout"));
-    }
-    let path = PathBuf::from(path);
-    Ok(Some(ReportPath { by, path }))
-}
-
-/// Where an option's values come from.
-struct Reader<'a> {
-    /// The options; `None` where none were typed.
-    matches: Option<&'a ArgMatches>,
-    command: Vec<&'a OsString>,
-    /// Our own variables.
-    environment: &'a [(OsString, OsString)],
-}
-
-/// One value, and the name of where it was given for the error message.
-struct Given {
-    by: String,
-    value: String,
-}
-
-impl Given {
-    fn new(by: String, value: &OsStr) -> Result<Self, String> {
-        match value.to_str() {
-            Some(value) => Ok(Self {
-                by,
-                value: value.to_owned(),
-            }),
-            None => Err(format!("{by}: '{}' is not UTF-8", value.to_string_lossy())),
-        }
-    }
-
-    fn read<T>(&self, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
-        parse(&self.value).map_err(|why| format!("{}: {why}", self.by))
-    }
-}
-
-impl Reader<'_> {
-    fn settings(&self) -> Result<Settings, String> {
-        let grace = match self.one("grace")? {
-            Some(given) => given.read(settings::parse_grace)?,
-            None => Grace::For(std::time::Duration::from_secs(30)),
-        };
-
-        let stop_delay = match self.one("stop-delay")? {
-            Some(given) => given.read(|text| settings::parse_stop_delay(text, grace))?,
-            None => std::time::Duration::ZERO,
-        };
-
-        let mut rewrite = Vec::new();
-        for given in self.list("rewrite")? {
-            given
-                .read(|text| settings::add_rewrite(&mut rewrite, settings::parse_rewrite(text)?))?;
-        }
-
-        let mut stop_on = settings::default_stop_on();
-        let mut named = SignalSet::EMPTY;
-        for given in self.list("stop-on")? {
-            given.read(|text| settings::add_stop_on(&mut stop_on, &mut named, text))?;
-        }
-        if let Some((signal, _)) = rewrite
-            .iter()
-            .find(|(from, to)| to.is_none() && named.contains(*from))
-        {
-            return Err(format!(
-                "--stop-on and --rewrite: {signal} cannot be both a stop request and swallowed"
-            ));
-        }
-
-        let leftovers = match self.one("leftovers")? {
-            Some(given) => given.read(settings::parse_leftovers)?,
-            None => LeftoverPolicy::Auto,
-        };
-        let parent_death = match self.one("parent-death-signal")? {
-            Some(given) => Some(given.read(settings::parse_signal)?),
-            None => None,
-        };
-
-        let mut remap = Vec::new();
-        for given in self.list("remap-exit")? {
-            remap.push(given.read(settings::parse_code)?);
-        }
-
-        let notify_relay = !self.switch("no-notify-relay")?;
-        let rehearse = match self.one("rehearse")? {
-            Some(given) => {
-                let typed = self.values("rehearse").is_some();
-                Some(given.read(|text| settings::parse_rehearse(text, typed, stop_on, &rewrite))?)
-            }
-            None => None,
-        };
-        if !notify_relay && rehearse.is_some_and(|rehearse| rehearse.after.is_none()) {
-            return Err(
-                "--rehearse ready needs the notifications that --no-notify-relay turns off"
-                    .to_owned(),
-            );
-        }
-        let report_limit = match self.one("report-limit")? {
-            Some(given) => given.read(settings::parse_report_limit)?,
-            None => DEFAULT_LIMIT,
-        };
-        let log_format = match self.one("log-format")? {
-            Some(given) => given.read(settings::parse_log_format)?,
-            None => LogFormat::Text,
-        };
-
-        let command = self.command()?;
-        let hint = self.hint(&command);
-        Ok(Settings {
-            command,
-            grace,
-            stop_delay,
-            stop_on,
-            stop_on_by_default: stop_on.without(named),
-            leftovers,
-            forward_to: self.forward_to()?,
-            rewrite,
-            parent_death,
-            remap,
-            reraise: !self.switch("no-reraise")?,
-            notify_relay,
-            report: self.report()?,
-            report_limit,
-            rehearse,
-            log_format,
-            log: self.log()?,
-            warn_on_reap: self.switch("warn-on-reap")?,
-            warnings: unknown_variables(self.environment),
-            hint,
-        })
-    }
-
-    /// A path may be any bytes.
-    fn report(&self) -> Result<Option<ReportPath>, String> {
-        if let Some(path) = self.values("report").and_then(Iterator::last) {
-            if *path == *"--" {
-                return Err(NO_FILE_NAME.to_owned());
-            }
-            if path.len() > 1 && path.as_bytes().starts_with(b"-") {
-                let path = path.to_string_lossy();
-                return Err(format!(
-                    "--report: a file name is missing before '{path}'; for a file of that name \
-                     use ./{path}"
-                ));
-            }
-            return report_to("--report".to_owned(), path);
-        }
-        match self.set("report").filter(|path| !path.is_empty()) {
-            Some(path) => report_to(variable_name("report"), path),
-            None => Ok(None),
-        }
-    }
-
-    fn forward_to(&self) -> Result<ForwardTo, String> {
-        let alone = self.typed("single-child");
-        if alone && self.typed("process-group") {
-            return Err(
-                "--single-child and --process-group cannot be used together; give one of them"
-                    .to_owned(),
-            );
-        }
-        let group = !alone && self.switch("process-group")?;
-        Ok(if group {
-            ForwardTo::Group
-        } else {
-            ForwardTo::Command
-        })
-    }
-
-    fn log(&self) -> Result<String, String> {
-        let verbose = self
-            .matches
-            .map_or(0, |matches| matches.get_count("verbose"));
-        if self.typed("quiet") {
-            if verbose > 0 {
-                return Err(
-                    "--quiet and --verbose cannot be used together; give one of them".to_owned(),
-                );
-            }
-            return Ok("error".to_owned());
-        }
-        let level = match verbose {
-            0 => match self.variable("log")? {
-                Some(given) => {
-                    given.read(settings::check_log_filter)?;
-                    return Ok(given.value);
-                }
-                None => "warn",
-            },
-            1 => "info",
-            2 => "debug",
-            _ => "trace",
-        };
-        Ok(level.to_owned())
-    }
-
-    /// `-s` takes a value in other programs, not here and not in tini.
-    fn hint(&self, command: &[CString]) -> Option<String> {
-        let name = command.first()?.to_str().ok()?;
-        (self.typed("subreaper") && Signal::parse(name).is_some()).then(|| {
-            format!("-s takes no value; to make {name} a stop request, use --stop-on {name}")
-        })
-    }
-
-    fn command(&self) -> Result<Vec<CString>, String> {
-        self.command
-            .iter()
-            .map(|word| {
-                CString::new(word.as_bytes())
-                    .map_err(|_| format!("'{}' has a null byte in it", word.to_string_lossy()))
-            })
-            .collect()
-    }
-
-    /// The values of an option on the command line.
-    fn values(&self, id: &str) -> Option<ValuesRef<'_, OsString>> {
-        self.matches?.get_many(id)
-    }
-
-    /// Whether a switch stands on the command line.
-    fn typed(&self, id: &str) -> bool {
-        self.matches.is_some_and(|matches| matches.get_flag(id))
-    }
-
-    /// Whether a switch is on, by command line or environment.
-    fn switch(&self, id: &str) -> Result<bool, String> {
-        if self.typed(id) {
-            return Ok(true);
-        }
-        match self.variable(id)? {
-            Some(given) => given.read(settings::parse_switch),
-            None => Ok(false),
-        }
-    }
-
-    /// The values of an option that may be given more than once. Each may be
-    /// several, separated by commas.
-    fn list(&self, id: &str) -> Result<Vec<Given>, String> {
-        let split = |given: &Given| -> Vec<Given> {
-            given
-                .value
-                .split(',')
-                .map(|value| Given {
-                    by: given.by.clone(),
-                    value: value.trim().to_owned(),
-                })
-                .collect()
-        };
-        Ok(self.given(id)?.iter().flat_map(split).collect())
-    }
-
-    /// The value of an option that may be given once.
-    fn one(&self, id: &str) -> Result<Option<Given>, String> {
-        let mut given = self.given(id)?;
-        if given.len() > 1 {
-            return Err(format!(
-                "--{id} is given {} times; give it once",
-                given.len()
-            ));
-        }
-        Ok(given.pop())
-    }
-
-    fn given(&self, id: &str) -> Result<Vec<Given>, String> {
-        match self.values(id) {
-            Some(values) => values
-                .map(|value| {
-                    if value == "--" {
-                        return Err(format!("--{id}: a value is missing before '--'"));
-                    }
-                    Given::new(format!("--{id}"), value)
-                })
-                .collect(),
-            None => Ok(self.variable(id)?.into_iter().collect()),
-        }
-    }
-
-    /// What an option's environment variable says; empty counts as unset.
-    fn variable(&self, id: &str) -> Result<Option<Given>, String> {
-        let value = self.set(id).filter(|value| !value.is_empty());
-        value
-            .map(|value| Given::new(variable_name(id), value))
-            .transpose()
-    }
-
-    /// What an option's environment variable is set to.
-    fn set(&self, id: &str) -> Option<&OsString> {
-        // Most often there is none at all.
-        let (_, value) = self
-            .environment
-            .iter()
-            .find(|(name, _)| *name == *variable_name(id))?;
-        Some(value)
-    }
-}
-
-fn variable_name(id: &str) -> String {
-    format!("{PREFIX}{}", id.replace('-', "_").to_ascii_uppercase())
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::ffi::OsStringExt;
@@ -787,6 +153,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::decide::rules::{Grace, LeftoverPolicy};
+    use crate::settings::{self, ForwardTo};
+    use crate::signal::Signal;
 
     fn read_with(words: &str, environment: &[(&str, &str)]) -> Result<Invocation, String> {
         let arguments: Vec<OsString> = std::iter::once("supervise")
@@ -830,7 +199,7 @@ mod tests {
 
     #[test]
     fn clap_finds_no_fault_with_the_options() {
-        command_line().debug_assert();
+        parser().debug_assert();
     }
 
     #[test]
@@ -948,39 +317,6 @@ mod tests {
     }
 
     #[test]
-    fn every_option_but_the_compatible_ones_has_its_variable_in_the_help() {
-        let help = command_line().render_help().to_string();
-        for arg in command_line().get_arguments() {
-            let id = arg.get_id().as_str();
-            let without = [
-                "single-child",
-                "subreaper",
-                "verbose",
-                "quiet",
-                "help",
-                "version",
-                "command",
-            ];
-            if !without.contains(&id) {
-                let variable = format!("[env: {}]", variable_name(id));
-                assert!(help.contains(&variable), "{variable} is not in the help");
-            }
-        }
-    }
-
-    #[test]
-    fn every_variable_in_the_help_is_known_and_no_other() {
-        let help = command_line().render_help().to_string();
-        let words = help.split(|c: char| !(c.is_ascii_uppercase() || c == '_'));
-        let mut named: Vec<&str> = words.filter_map(|word| word.strip_prefix(PREFIX)).collect();
-        let mut known = VARIABLES.to_vec();
-        known.sort_unstable();
-        named.sort_unstable();
-        named.dedup();
-        assert_eq!(known, named);
-    }
-
-    #[test]
     fn an_unknown_variable_is_warned_of_with_the_nearest_one() {
         let warnings = |name: &str| settings_with("cmd", &[(name, "8")]).warnings;
         for (name, nearest) in [
@@ -1003,24 +339,6 @@ mod tests {
             "SUPERVISE_PORT_80_TCP_ADDR",
         ] {
             assert_eq!(warnings(name), Vec::<String>::new(), "{name}");
-        }
-    }
-
-    #[test]
-    fn distances_are_counted() {
-        for (from, to, expected) in [
-            ("", "", 0),
-            ("", "abc", 3),
-            ("abc", "", 3),
-            ("grace", "grace", 0),
-            ("graze", "grace", 1),
-            ("gracce", "grace", 1),
-            ("grac", "grace", 1),
-            ("kitten", "sitting", 3),
-            ("abc", "xyz", 3),
-        ] {
-            assert_eq!(distance(from, to), expected, "{from} {to}");
-            assert_eq!(distance(to, from), expected, "{to} {from}");
         }
     }
 
@@ -1197,7 +515,7 @@ mod tests {
             let arguments: Vec<OsString> =
                 std::iter::once("supervise").chain(words).map(Into::into).collect();
             if let Some(command) = without_options(&arguments) {
-                let matches = command_line().try_get_matches_from(&arguments).unwrap();
+                let matches = parser().try_get_matches_from(&arguments).unwrap();
                 prop_assert_eq!(command_words(&matches), command.iter().collect::<Vec<_>>());
                 let typed = matches.ids().filter(|id| {
                     matches.value_source(id.as_str()) == Some(ValueSource::CommandLine)

@@ -1,0 +1,180 @@
+//! What may have been meant: advice on options and variables that do not exist, and on
+//! values that are missing.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::error::{ContextKind, ContextValue};
+
+use super::help::USAGE;
+use super::options::{self, LOG, Opt, PREFIX};
+
+/// Warns of each variable that is not read: it may be a typing error, and then a stop
+/// would go by the default.
+pub(super) fn unknown_variables(environment: &[(OsString, OsString)]) -> Vec<String> {
+    let known = || {
+        let named = options::all().filter(|option| option.variable);
+        named.map(Opt::variable_name).chain([LOG.to_owned()])
+    };
+    let warn_of = |(name, _): &(OsString, OsString)| {
+        let name = name.to_string_lossy();
+        let rest = name.strip_prefix(PREFIX)?;
+        // Kubernetes sets these for a service of the name supervise.
+        let of_kubernetes = rest.starts_with("SERVICE_") || rest.starts_with("PORT");
+        if of_kubernetes || known().any(|known| known == name) {
+            return None;
+        }
+        let known: Vec<String> = known().collect();
+        let known = known.iter().filter_map(|known| known.strip_prefix(PREFIX));
+        let advice = advice(rest, known, PREFIX);
+        Some(format!("unknown variable {name} is ignored; {advice}"))
+    };
+    environment.iter().filter_map(warn_of).collect()
+}
+
+/// What may have been meant by a name that is not known.
+fn advice<'a>(name: &str, known: impl Iterator<Item = &'a str>, prefix: &str) -> String {
+    // One that goes on where a known one ends (GRACE_PERIOD) is near to it.
+    let near = |known: &&str| {
+        let distance = distance(name, known);
+        let longest = name.len().max(known.len());
+        name.starts_with(*known) || known.starts_with(name) || distance * 2 < longest
+    };
+    match known.filter(near).min_by_key(|known| distance(name, known)) {
+        Some(known) => format!("did you mean {prefix}{known}?"),
+        None => "see supervise --help".to_owned(),
+    }
+}
+
+/// How many characters have to be put in, left out or replaced to make one of the other.
+fn distance(from: &str, to: &str) -> usize {
+    // Of the part of `from` that was looked at, to each part of `to`.
+    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
+    for (before, a) in from.chars().enumerate() {
+        let mut left = before + 1;
+        let mut above_left = before;
+        for (above, b) in row.iter_mut().skip(1).zip(to.chars()) {
+            let replaced = above_left + usize::from(a != b);
+            above_left = *above;
+            left = replaced.min(left + 1).min(*above + 1);
+            *above = left;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = before + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+/// Why there is no command: it may have been taken for the value of an option.
+pub(super) fn no_command(arguments: &[OsString]) -> String {
+    let taken = match arguments {
+        [.., option, value] if takes_value(option) => {
+            let (option, value) = (option.to_string_lossy(), value.to_string_lossy());
+            Some(format!(": '{value}' was taken as the value of {option}"))
+        }
+        _ => None,
+    };
+    format!("no command{}; usage: {USAGE}", taken.unwrap_or_default())
+}
+
+/// The option that a word is, if its value is the next word.
+fn option_with_value(word: &OsStr) -> Option<&'static Opt> {
+    let word = word.to_str()?;
+    let is_it = |option: &&Opt| {
+        let short = option.short.map(|short| format!("-{short}"));
+        word.strip_prefix("--") == Some(option.long) || short.as_deref() == Some(word)
+    };
+    options::all()
+        .find(is_it)
+        .filter(|option| option.value().is_some())
+}
+
+fn takes_value(word: &OsStr) -> bool {
+    option_with_value(word).is_some()
+}
+
+/// The last word is an option whose value is missing.
+pub(super) fn no_value(arguments: &[OsString]) -> Option<String> {
+    Some(match option_with_value(arguments.last()?)?.long {
+        "report" => NO_FILE_NAME.to_owned(),
+        long => format!("--{long}: a value is missing; see supervise --help"),
+    })
+}
+
+pub(super) const NO_FILE_NAME: &str = "--report: a file name is missing";
+
+/// A long option with a single dash, where the short options that it would stand for
+/// are in error: all of them are, except those of `-help`.
+pub(super) fn long_with_one_dash(arguments: &[OsString]) -> Option<String> {
+    let mut words = arguments.iter().skip(1);
+    while let Some(word) = words.next() {
+        let text = word.to_str()?;
+        let name = text.strip_prefix('-').filter(|name| *name != "-")?;
+        let name = name.split('=').next().unwrap_or_default();
+        if options::all().any(|option| option.long == name) {
+            return Some(format!("unknown option '-{name}'; did you mean --{name}?"));
+        }
+        if takes_value(word) {
+            words.next();
+        }
+    }
+    None
+}
+
+/// What other programs call an option of ours.
+const OTHER_NAMES: [(&str, &str); 3] = [
+    ("stop-signal", "stop-on"),
+    ("timeout", "grace"),
+    ("kill-after", "grace"),
+];
+
+/// An option that does not exist, and what may have been meant.
+pub(super) fn unknown_option(error: &clap::Error) -> String {
+    let name = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(name)) => name.as_str(),
+        _ => return one_line(&error.to_string()),
+    };
+    let advice = match name.strip_prefix("--") {
+        Some(name) => {
+            let known = OTHER_NAMES.iter().find(|(other, _)| *other == name);
+            let name = known.map_or(name, |(_, ours)| *ours);
+            advice(name, options::all().map(|option| option.long), "--")
+        }
+        None => "see supervise --help".to_owned(),
+    };
+    format!("unknown option '{name}'; {advice}")
+}
+
+/// The first paragraph of one of clap's messages, as one line.
+pub(super) fn one_line(message: &str) -> String {
+    let paragraph = message.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = paragraph.split_whitespace().collect();
+    let line = words.join(" ");
+    format!(
+        "{}; see supervise --help",
+        line.strip_prefix("error: ").unwrap_or(&line)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_are_counted() {
+        for (from, to, expected) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("grace", "grace", 0),
+            ("graze", "grace", 1),
+            ("gracce", "grace", 1),
+            ("grac", "grace", 1),
+            ("kitten", "sitting", 3),
+            ("abc", "xyz", 3),
+        ] {
+            assert_eq!(distance(from, to), expected, "{from} {to}");
+            assert_eq!(distance(to, from), expected, "{to} {from}");
+        }
+    }
+}

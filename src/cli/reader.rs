@@ -1,0 +1,316 @@
+//! The values of the options, from the command line or else a variable, into [`Settings`].
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+use clap::parser::ValuesRef;
+
+use super::advice::{NO_FILE_NAME, unknown_variables};
+use super::options::variable_name;
+use crate::decide::rules::{Grace, LeftoverPolicy};
+use crate::settings::{self, DEFAULT_LIMIT, ForwardTo, LogFormat, ReportPath, Settings};
+use crate::signal::{Signal, SignalSet};
+
+/// The file of the report and what has named it.
+fn report_to(source: String, path: &OsStr) -> Result<Option<ReportPath>, String> {
+    if path == "-" {
+        return Err(format!("{source}: '-' is not a file; use /dev/stdout"));
+    }
+    let path = PathBuf::from(path);
+    Ok(Some(ReportPath { by: source, path }))
+}
+
+/// Where an option's values come from.
+pub(super) struct Reader<'a> {
+    /// The options; `None` where none were given.
+    pub(super) matches: Option<&'a ArgMatches>,
+    pub(super) command: Vec<&'a OsString>,
+    /// The variables that begin with [`super::PREFIX`].
+    pub(super) environment: &'a [(OsString, OsString)],
+}
+
+/// One value, and the name of where it was given for the error message.
+struct Given {
+    source: String,
+    value: String,
+}
+
+impl Given {
+    fn new(source: String, value: &OsStr) -> Result<Self, String> {
+        match value.to_str() {
+            Some(value) => Ok(Self {
+                source,
+                value: value.to_owned(),
+            }),
+            None => Err(format!(
+                "{source}: '{}' is not UTF-8",
+                value.to_string_lossy()
+            )),
+        }
+    }
+
+    fn read<T>(&self, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
+        parse(&self.value).map_err(|why| format!("{}: {why}", self.source))
+    }
+}
+
+impl Reader<'_> {
+    pub(super) fn settings(&self) -> Result<Settings, String> {
+        let grace = match self.one("grace")? {
+            Some(given) => given.read(settings::parse_grace)?,
+            None => Grace::For(std::time::Duration::from_secs(30)),
+        };
+
+        let stop_delay = match self.one("stop-delay")? {
+            Some(given) => given.read(|text| settings::parse_stop_delay(text, grace))?,
+            None => std::time::Duration::ZERO,
+        };
+
+        let mut rewrite = Vec::new();
+        for given in self.list("rewrite")? {
+            given
+                .read(|text| settings::add_rewrite(&mut rewrite, settings::parse_rewrite(text)?))?;
+        }
+
+        let mut stop_on = settings::default_stop_on();
+        let mut named = SignalSet::EMPTY;
+        for given in self.list("stop-on")? {
+            given.read(|text| settings::add_stop_on(&mut stop_on, &mut named, text))?;
+        }
+        if let Some((signal, _)) = rewrite
+            .iter()
+            .find(|(from, to)| to.is_none() && named.contains(*from))
+        {
+            return Err(format!(
+                "--stop-on and --rewrite: {signal} cannot be both a stop request and swallowed"
+            ));
+        }
+
+        let leftovers = match self.one("leftovers")? {
+            Some(given) => given.read(settings::parse_leftovers)?,
+            None => LeftoverPolicy::Auto,
+        };
+        let parent_death = match self.one("parent-death-signal")? {
+            Some(given) => Some(given.read(settings::parse_signal)?),
+            None => None,
+        };
+
+        let mut remap = Vec::new();
+        for given in self.list("remap-exit")? {
+            remap.push(given.read(settings::parse_code)?);
+        }
+
+        let notify_relay = !self.switch("no-notify-relay")?;
+        let rehearse = match self.one("rehearse")? {
+            Some(given) => {
+                let typed = self.values("rehearse").is_some();
+                Some(given.read(|text| settings::parse_rehearse(text, typed, stop_on, &rewrite))?)
+            }
+            None => None,
+        };
+        if !notify_relay && rehearse.is_some_and(|rehearse| rehearse.after.is_none()) {
+            return Err(
+                "--rehearse ready needs the notifications that --no-notify-relay turns off"
+                    .to_owned(),
+            );
+        }
+        let report_limit = match self.one("report-limit")? {
+            Some(given) => given.read(settings::parse_report_limit)?,
+            None => DEFAULT_LIMIT,
+        };
+        let log_format = match self.one("log-format")? {
+            Some(given) => given.read(settings::parse_log_format)?,
+            None => LogFormat::Text,
+        };
+
+        let command = self.command()?;
+        let hint = self.hint(&command);
+        Ok(Settings {
+            command,
+            grace,
+            stop_delay,
+            stop_on,
+            stop_on_by_default: stop_on.without(named),
+            leftovers,
+            forward_to: self.forward_to()?,
+            rewrite,
+            parent_death,
+            remap,
+            reraise: !self.switch("no-reraise")?,
+            notify_relay,
+            report: self.report()?,
+            report_limit,
+            rehearse,
+            log_format,
+            log: self.log()?,
+            warn_on_reap: self.switch("warn-on-reap")?,
+            warnings: unknown_variables(self.environment),
+            hint,
+        })
+    }
+
+    /// A path may be any bytes.
+    fn report(&self) -> Result<Option<ReportPath>, String> {
+        if let Some(path) = self.values("report").and_then(Iterator::last) {
+            if *path == *"--" {
+                return Err(NO_FILE_NAME.to_owned());
+            }
+            if path.len() > 1 && path.as_bytes().starts_with(b"-") {
+                let path = path.to_string_lossy();
+                return Err(format!(
+                    "--report: a file name is missing before '{path}'; for a file of that name \
+                     use ./{path}"
+                ));
+            }
+            return report_to("--report".to_owned(), path);
+        }
+        match self.env_value("report").filter(|path| !path.is_empty()) {
+            Some(path) => report_to(variable_name("report"), path),
+            None => Ok(None),
+        }
+    }
+
+    fn forward_to(&self) -> Result<ForwardTo, String> {
+        let alone = self.is_on_command_line("single-child");
+        if alone && self.is_on_command_line("process-group") {
+            return Err(
+                "--single-child and --process-group cannot be used together; give one of them"
+                    .to_owned(),
+            );
+        }
+        let group = !alone && self.switch("process-group")?;
+        Ok(if group {
+            ForwardTo::Group
+        } else {
+            ForwardTo::Command
+        })
+    }
+
+    fn log(&self) -> Result<String, String> {
+        let verbose = self
+            .matches
+            .map_or(0, |matches| matches.get_count("verbose"));
+        if self.is_on_command_line("quiet") {
+            if verbose > 0 {
+                return Err(
+                    "--quiet and --verbose cannot be used together; give one of them".to_owned(),
+                );
+            }
+            return Ok("error".to_owned());
+        }
+        let level = match verbose {
+            0 => match self.variable("log")? {
+                Some(given) => {
+                    given.read(settings::check_log_filter)?;
+                    return Ok(given.value);
+                }
+                None => "warn",
+            },
+            1 => "info",
+            2 => "debug",
+            _ => "trace",
+        };
+        Ok(level.to_owned())
+    }
+
+    /// `-s` takes a value in other programs, not here and not in tini.
+    fn hint(&self, command: &[CString]) -> Option<String> {
+        let name = command.first()?.to_str().ok()?;
+        (self.is_on_command_line("subreaper") && Signal::parse(name).is_some()).then(|| {
+            format!("-s takes no value; to make {name} a stop request, use --stop-on {name}")
+        })
+    }
+
+    fn command(&self) -> Result<Vec<CString>, String> {
+        self.command
+            .iter()
+            .map(|word| {
+                CString::new(word.as_bytes())
+                    .map_err(|_| format!("'{}' has a null byte in it", word.to_string_lossy()))
+            })
+            .collect()
+    }
+
+    /// The values of an option on the command line.
+    fn values(&self, id: &str) -> Option<ValuesRef<'_, OsString>> {
+        self.matches?.get_many(id)
+    }
+
+    /// Whether a switch stands on the command line.
+    fn is_on_command_line(&self, id: &str) -> bool {
+        self.matches.is_some_and(|matches| matches.get_flag(id))
+    }
+
+    /// Whether a switch is on, by command line or environment.
+    fn switch(&self, id: &str) -> Result<bool, String> {
+        if self.is_on_command_line(id) {
+            return Ok(true);
+        }
+        match self.variable(id)? {
+            Some(given) => given.read(settings::parse_switch),
+            None => Ok(false),
+        }
+    }
+
+    /// The values of an option that may be given more than once. Each may be
+    /// several, separated by commas.
+    fn list(&self, id: &str) -> Result<Vec<Given>, String> {
+        let split = |given: &Given| -> Vec<Given> {
+            given
+                .value
+                .split(',')
+                .map(|value| Given {
+                    source: given.source.clone(),
+                    value: value.trim().to_owned(),
+                })
+                .collect()
+        };
+        Ok(self.given(id)?.iter().flat_map(split).collect())
+    }
+
+    /// The value of an option that may be given once.
+    fn one(&self, id: &str) -> Result<Option<Given>, String> {
+        let mut given = self.given(id)?;
+        if given.len() > 1 {
+            return Err(format!(
+                "--{id} is given {} times; give it once",
+                given.len()
+            ));
+        }
+        Ok(given.pop())
+    }
+
+    fn given(&self, id: &str) -> Result<Vec<Given>, String> {
+        match self.values(id) {
+            Some(values) => values
+                .map(|value| {
+                    if value == "--" {
+                        return Err(format!("--{id}: a value is missing before '--'"));
+                    }
+                    Given::new(format!("--{id}"), value)
+                })
+                .collect(),
+            None => Ok(self.variable(id)?.into_iter().collect()),
+        }
+    }
+
+    /// What an option's environment variable says; empty counts as unset.
+    fn variable(&self, id: &str) -> Result<Option<Given>, String> {
+        let value = self.env_value(id).filter(|value| !value.is_empty());
+        value
+            .map(|value| Given::new(variable_name(id), value))
+            .transpose()
+    }
+
+    /// What an option's environment variable is set to.
+    fn env_value(&self, id: &str) -> Option<&OsString> {
+        // Most often there is none at all.
+        let (_, value) = self
+            .environment
+            .iter()
+            .find(|(name, _)| *name == *variable_name(id))?;
+        Some(value)
+    }
+}
