@@ -202,36 +202,35 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotReaped(None) => f.write_str(
-                "has ended, and its parent outside the PID namespace does not wait for it",
-            ),
-            Self::NotReaped(Some(parent)) => {
-                write!(f, "has ended, and its parent {parent} does not wait for it")
+            Self::NotReaped(None) => {
+                f.write_str("its parent outside the PID namespace has not reaped it")
             }
-            Self::Frozen => f.write_str("its control group is frozen; thaw it"),
-            Self::Uninterruptible(place) => {
-                f.write_str("it waits in the kernel, where no signal reaches it")?;
-                match place {
-                    Some(place) => write!(f, " (at {place})"),
+            Self::NotReaped(Some(parent)) => write!(f, "its parent {parent} has not reaped it"),
+            Self::Frozen => f.write_str("its cgroup is frozen; thaw it"),
+            Self::Uninterruptible(wchan) => {
+                f.write_str("it is in uninterruptible sleep")?;
+                match wchan {
+                    Some(wchan) => write!(f, " ({wchan})"),
                     None => Ok(()),
                 }
             }
-            Self::Stopped => f.write_str("it is stopped, and was stopped again if it was resumed"),
-            Self::Traced => f.write_str("a debugger has stopped it"),
+            Self::Stopped => {
+                f.write_str("it is suspended; if it received SIGCONT, it was suspended again")
+            }
+            Self::Traced => f.write_str("a debugger has suspended it"),
             Self::NotSignaledByShell(parent) => write!(
                 f,
-                "supervise has not asked it yet, and its parent {parent} is a shell, which passes \
-                 no signal on unless its script does; exec the command in it, or use \
-                 --process-group"
+                "not signaled yet: its parent {parent} is a shell, which does not forward signals \
+                 unless its script does; use exec or --process-group"
             ),
             Self::NotSignaled(Some(parent)) => write!(
                 f,
-                "supervise has not asked it yet; its parent {parent} is to stop it, or it is asked \
-                 when the command has ended"
+                "not signaled yet: its parent {parent} should stop it, or supervise will when the \
+                 command has exited"
             ),
-            Self::NotSignaled(None) => f.write_str(
-                "supervise has not asked it yet; it is asked when the command has ended",
-            ),
+            Self::NotSignaled(None) => {
+                f.write_str("not signaled yet: supervise will stop it when the command has exited")
+            }
             Self::NotSignaledOutside => f.write_str(
                 "not signaled yet: the container engine started it (exec, hook or probe), not the \
                  command; it gets SIGTERM when the command has exited, and should exit before the \
@@ -240,25 +239,27 @@ impl fmt::Display for Reason {
             Self::NotAllowed => f.write_str(
                 "it runs as another user; grant CAP_KILL or CAP_SETUID, or run as that user",
             ),
-            Self::NoTime => f.write_str("with a grace period of 0 nobody is asked"),
-            Self::StartedLate => f.write_str("it was started after everything was asked"),
+            Self::NoTime => f.write_str("not signaled: the grace period is 0"),
+            Self::StartedLate => f.write_str("it started after the other processes were signaled"),
             Self::Ignores(signal) => write!(f, "it ignores {signal}"),
             Self::Blocks(signal) => write!(f, "it blocks {signal}"),
             Self::WaitsFor(signal, child) => write!(
                 f,
-                "it handles {signal} and has not ended; it is a shell, and if it runs {child} in the \
-                 foreground it acts on a signal only when that has ended; exec the command in it, \
-                 or use --process-group"
+                "it handles {signal}, but it is a shell and acts on it only after {child} exits, if \
+                 that runs in the foreground; use exec or --process-group"
             ),
-            Self::Handles(signal) => write!(f, "it handles {signal} and has not ended"),
-            Self::NotDelivered(signal) => write!(f, "{signal} has not been delivered to it"),
+            Self::Handles(signal) => write!(f, "it handles {signal} but has not exited"),
+            Self::NotDelivered(signal) => write!(f, "{signal} is still pending"),
             Self::InnerInit(signal) => write!(
                 f,
-                "it is PID 1 of a PID namespace of its own and does not handle {signal}, which is \
-                 then dropped"
+                "it is PID 1 of a nested PID namespace and does not handle {signal}, so the kernel \
+                 drops it"
             ),
-            Self::Consumed(signal) => write!(f, "it has taken {signal} and has not ended"),
-            Self::Unknown(signal) => write!(f, "it was sent {signal}"),
+            Self::Consumed(signal) => write!(f, "it received {signal} but has not exited"),
+            Self::Unknown(signal) => write!(
+                f,
+                "it was sent {signal}; /proc does not show whether it handles that"
+            ),
         }
     }
 }
@@ -552,23 +553,23 @@ mod tests {
             (Reason::NotReaped(None), "parent outside the PID namespace"),
             (
                 Reason::NotReaped(Some(app())),
-                "its parent pid 8 (app) does not",
+                "its parent pid 8 (app) has not reaped it",
             ),
             (Reason::Frozen, "frozen; thaw it"),
-            (Reason::Uninterruptible(None), "no signal reaches it"),
+            (Reason::Uninterruptible(None), "uninterruptible sleep"),
             (
                 Reason::Uninterruptible(Some("nfs_wait".to_owned())),
-                "no signal reaches it (at nfs_wait)",
+                "uninterruptible sleep (nfs_wait)",
             ),
-            (Reason::Stopped, "it is stopped"),
+            (Reason::Stopped, "it is suspended"),
             (Reason::Traced, "a debugger"),
             (
                 Reason::NotSignaled(None),
-                "it is asked when the command has ended",
+                "will stop it when the command has exited",
             ),
             (
                 Reason::NotSignaled(Some(app())),
-                "pid 8 (app) is to stop it",
+                "pid 8 (app) should stop it",
             ),
             (Reason::NotSignaledByShell(sh()), "pid 7 (sh) is a shell"),
             (
@@ -576,18 +577,21 @@ mod tests {
                 "the container engine started it",
             ),
             (Reason::NotAllowed, "runs as another user"),
-            (Reason::NoTime, "a grace period of 0"),
-            (Reason::StartedLate, "after everything was asked"),
+            (Reason::NoTime, "the grace period is 0"),
+            (
+                Reason::StartedLate,
+                "after the other processes were signaled",
+            ),
             (Reason::Ignores(term), "ignores SIGTERM"),
             (Reason::Blocks(term), "blocks SIGTERM"),
             (
                 Reason::WaitsFor(term, app()),
-                "if it runs pid 8 (app) in the foreground",
+                "only after pid 8 (app) exits",
             ),
             (Reason::Handles(term), "handles SIGTERM"),
-            (Reason::NotDelivered(term), "SIGTERM has not been delivered"),
-            (Reason::InnerInit(term), "a PID namespace of its own"),
-            (Reason::Consumed(term), "has taken SIGTERM"),
+            (Reason::NotDelivered(term), "SIGTERM is still pending"),
+            (Reason::InnerInit(term), "a nested PID namespace"),
+            (Reason::Consumed(term), "received SIGTERM"),
             (Reason::Unknown(term), "was sent SIGTERM"),
         ] {
             let text = reason.to_string();

@@ -274,10 +274,11 @@ impl Leftovers {
                 asked.push(identity.pid);
             }
         }
-        info!(
-            "asked what else is left to stop: {}",
-            processes(asked.len())
-        );
+        let others = match asked.len() {
+            1 => "1 other process".to_owned(),
+            count => format!("{count} other processes"),
+        };
+        info!("sent SIGTERM and SIGCONT to {others}");
         if self.remember {
             asked.into_iter().filter_map(named).collect()
         } else {
@@ -327,16 +328,16 @@ impl Leftovers {
     /// `alone` the command only. Returns them as far as /proc tells.
     pub(crate) fn name(&self, what: &str, command: Option<i32>, alone: bool) -> Remaining {
         let Some(left) = self.left(command, alone) else {
-            warn!("some process {what}; /proc does not tell which");
+            warn!("some process {what}: /proc is unavailable");
             return Remaining::default();
         };
         if left.all == 0 {
-            warn!("some process {what}; /proc does not show which");
+            warn!("some process {what}: not visible in /proc");
         }
         let named = left.explained.iter().take(NAMED);
         for RemainingProcess { process, reason } in named.clone() {
             match reason {
-                Reason::NotReaped(_) => warn!("{process} {reason}"),
+                Reason::NotReaped(_) => warn!("{process} is a zombie: {reason}"),
                 reason => warn!("{process} {what}: {reason}"),
             }
         }
@@ -356,7 +357,7 @@ impl Leftovers {
             .iter()
             .filter_map(|process| named_if_alive(process.identity.pid));
         for process in alive.by_ref().take(NAMED) {
-            log::log!(level, "{process} {what}");
+            log::log!(level, "{what}: {process}");
         }
         let more = alive.count();
         if more > 0 {
@@ -465,7 +466,11 @@ impl Leftovers {
     }
 
     fn ask_blindly(&mut self, target: Target) {
-        info!("asking {target} that is left to stop");
+        let whom = match target {
+            Target::Everyone => "all other processes".to_owned(),
+            target => target.to_string(),
+        };
+        info!("sending SIGTERM and SIGCONT to {whom}");
         self.asked_blindly = Some(procfs::ticks().unwrap_or(u64::MAX));
         for signal in [Signal::TERM, Signal::CONT] {
             report(target, signal, kill(target, signal));
@@ -474,12 +479,12 @@ impl Leftovers {
 
     fn say_blind(&self, target: Option<Target>) {
         let whom = match target {
-            Some(Target::Everyone) => "every process is asked to stop at once",
-            Some(_) => "only the command's process group is asked to stop",
-            None => "nobody but the command is asked to stop",
+            Some(Target::Everyone) => "all other processes at once",
+            Some(_) => "only the command's process group",
+            None => "only the command",
         };
         warn!(
-            "/proc cannot be read or is not that of our PID namespace (pid {}): {whom}",
+            "/proc is missing or shows another PID namespace (own pid {}): signaling {whom}",
             self.own_pid
         );
     }
@@ -639,15 +644,15 @@ impl Leftovers {
         });
         if let Some(errno) = outcome.no_child {
             info!(
-                "cannot fork to signal processes of user {user} ({}): supervise has taken that user \
-                 id itself meanwhile",
+                "cannot fork to signal processes of user {user}: {}; supervise took on that user ID \
+                 itself meanwhile",
                 errno.desc()
             );
         }
         if let Some(errno) = outcome.not_back {
             error!(
-                "cannot set the real user id {own} again: setresuid: {}; processes of user {user} \
-                 may signal supervise until it can",
+                "cannot restore the real user ID {own}: setresuid: {}; processes of user {user} may \
+                 signal supervise until then",
                 errno.desc()
             );
         }
@@ -698,7 +703,7 @@ impl Leftovers {
             && let Err(errno) = as_user::set_back(we.real)
         {
             error!(
-                "cannot set the real user id {} again: setresuid: {}",
+                "cannot restore the real user ID {}: setresuid: {}",
                 we.real,
                 errno.desc()
             );
@@ -766,14 +771,6 @@ fn move_to_end(signals: &mut Vec<Signal>, signal: Signal) {
     signals.push(signal);
 }
 
-/// A number of processes, in words.
-pub(crate) fn processes(count: usize) -> String {
-    match count {
-        1 => "1 process".to_owned(),
-        count => format!("{count} processes"),
-    }
-}
-
 fn named(pid: i32) -> Option<ProcessLabel> {
     let stat = procfs::stat(pid)?;
     Some(named_by(pid, &stat))
@@ -805,10 +802,7 @@ fn open(pid: i32) -> Option<PidFd> {
         Ok(handle) => Some(handle),
         Err(Errno::ESRCH) => None,
         Err(errno) => {
-            debug!(
-                "pidfd_open for pid {pid}: {}; using its number alone",
-                errno.desc()
-            );
+            debug!("pidfd_open for pid {pid}: {}; using kill(2)", errno.desc());
             None
         }
     }

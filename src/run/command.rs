@@ -454,7 +454,7 @@ impl<'a> Supervisor<'a> {
             }
             Notice::Left => self.say_left(),
             Notice::Unkillable => {
-                self.name("does not end by SIGKILL and is left behind");
+                self.name("survived SIGKILL, giving up");
             }
         }
     }
@@ -479,15 +479,15 @@ impl<'a> Supervisor<'a> {
 
     fn say_left(&self) {
         let what = if process::own_pid() == 1 {
-            "is left: the kernel kills it now, because PID 1 exits"
+            "killed by the kernel, because PID 1 exits"
         } else {
-            "is left to itself"
+            "left running"
         };
         self.leftovers.list(log::Level::Info, what);
     }
 
     fn name_remaining(&mut self) {
-        let left = self.name("has not ended");
+        let left = self.name("did not exit");
         self.account.note_left(&left, self.command);
     }
 
@@ -524,7 +524,7 @@ impl<'a> Supervisor<'a> {
             None => format!("no SIGKILL ({})", self.settings.grace),
         };
         warn!("still waiting for processes to exit: {when}");
-        self.name("has not ended yet");
+        self.name("is still running");
     }
 
     /// Names those that are to end and have not.

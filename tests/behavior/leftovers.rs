@@ -72,7 +72,7 @@ fn the_deadline_belongs_to_everything_not_to_the_command() {
         assert!(asked.elapsed() >= Duration::from_millis(500), "{home:?}");
         // Its output ends, so that everyone who had it has ended.
         run.rest();
-        assert!(run.errors().contains("has not ended"), "{}", run.errors());
+        assert!(run.errors().contains("did not exit"), "{}", run.errors());
     }
 }
 
@@ -316,9 +316,9 @@ fn policies_for_leftovers() {
             let is_left = !stops && !home.is_pid1();
             assert_eq!(is_alive(worker), is_left, "{home:?} {policy}");
             let left = if home.is_pid1() {
-                "is left: the kernel kills it now, because PID 1 exits"
+                "killed by the kernel, because PID 1 exits: pid "
             } else {
-                "is left to itself"
+                "left running: pid "
             };
             let errors = run.errors();
             assert_eq!(errors.contains(left), !stops, "{home:?} {policy}: {errors}");
@@ -387,7 +387,7 @@ time.sleep(1000)\" &
     run.signal(libc::SIGUSR1);
     assert_eq!(run.wait(), Ended::code(0));
     let said = run.errors();
-    assert!(said.contains("is left to itself"), "{said}");
+    assert!(said.contains("left running: pid "), "{said}");
     assert!(!said.contains("more"), "{said}");
 }
 
@@ -404,8 +404,8 @@ fn with_leave_the_command_alone_is_named() {
         run.signal(libc::SIGTERM);
         assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
         let errors = run.errors();
-        assert_eq!(errors.matches("has not ended yet: ").count(), 1, "{errors}");
-        assert_eq!(errors.matches("has not ended: ").count(), 1, "{errors}");
+        assert_eq!(errors.matches("is still running: ").count(), 1, "{errors}");
+        assert_eq!(errors.matches("did not exit: ").count(), 1, "{errors}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the log says of a process that has not ended, each reason provoked; who
+//! What the log says of a process that remains, each reason provoked; who
 //! asked; and who killed the command if it was not supervise.
 
 use std::cell::RefCell;
@@ -30,7 +30,7 @@ fn compare(log: &str) {
     let report = REPORT.take().unwrap().read();
     assert_eq!(report["outcome"], "killed", "{report}");
     for line in log.lines() {
-        let Some((process, reason)) = line.split_once(" has not ended: ") else {
+        let Some((process, reason)) = line.split_once(" did not exit: ") else {
             continue;
         };
         let pid: i64 = process.split(' ').nth(2).unwrap().parse().unwrap();
@@ -75,8 +75,8 @@ fn assert_says(log: &str, pid: i32, reason: &str) {
 fn command_says(mut run: Run, reason: &str) {
     let pid = run.ready();
     let (first, last) = stop(&mut run);
-    assert_says(&first, pid, &format!("has not ended yet: {reason}"));
-    assert_says(&last, pid, &format!("has not ended: {reason}"));
+    assert_says(&first, pid, &format!("is still running: {reason}"));
+    assert_says(&last, pid, &format!("did not exit: {reason}"));
 }
 
 #[test]
@@ -124,7 +124,7 @@ while True: time.sleep(60)";
         assert_eq!(run.line(), "hangs");
         run.wait();
         let errors = run.errors();
-        let reason = "has not ended: it handles SIGTERM and has not ended";
+        let reason = "did not exit: it handles SIGTERM but has not exited";
         for pid in [pid, child] {
             let said = format!("supervise: pid {pid} (python3) {reason}");
             assert!(errors.contains(&said), "{options}: {errors}");
@@ -152,7 +152,7 @@ signal.signal(signal.SIGTERM, lambda *_: time.sleep(60))
 print('ready', os.getpid(), flush=True)
 while True: time.sleep(60)",
         ]);
-        command_says(run, "it handles SIGTERM and has not ended");
+        command_says(run, "it handles SIGTERM but has not exited");
     }
 }
 
@@ -166,13 +166,13 @@ signal.signal(signal.SIGTERM, lambda *_: None)
 print('ready', os.getpid(), flush=True)
 while True: time.sleep(60)",
     ]);
-    command_says(run, "it handles SIGTERM and has not ended");
+    command_says(run, "it handles SIGTERM but has not exited");
 }
 
 #[test]
 fn one_that_takes_it_without_a_handler() {
     let run = begin(Home::Plain).fixture(&["print-signals"]);
-    command_says(run, "it has taken SIGTERM and has not ended");
+    command_says(run, "it received SIGTERM but has not exited");
 }
 
 #[test]
@@ -184,7 +184,11 @@ fn a_leftover_that_stops_itself() {
         );
         let pid = [run.ready(), run.ready()].into_iter().max().unwrap();
         let (_, last) = stop(&mut run);
-        assert_says(&last, pid, "it is stopped");
+        assert_says(
+            &last,
+            pid,
+            "it is suspended; if it received SIGCONT, it was",
+        );
     }
 }
 
@@ -192,8 +196,8 @@ fn a_leftover_that_stops_itself() {
 fn one_that_waits_in_the_kernel() {
     let run = begin(Home::Plain).fixture(&["ignored", "15", &fixture(), "in-kernel"]);
     // The place is for root alone to read.
-    let place = if is_root() { " (at " } else { "" };
-    let reason = format!("it waits in the kernel, where no signal reaches it{place}");
+    let place = if is_root() { " (" } else { "" };
+    let reason = format!("it is in uninterruptible sleep{place}");
     command_says(run, &reason);
 }
 
@@ -203,7 +207,7 @@ fn one_that_a_debugger_has_stopped() {
     run.ready();
     let traced = children_of(run.command())[0];
     let (_, last) = stop(&mut run);
-    assert_says(&last, traced, "a debugger has stopped it");
+    assert_says(&last, traced, "a debugger has suspended it");
 }
 
 #[test]
@@ -218,7 +222,7 @@ fn a_zombie_and_the_parent_that_leaves_it() {
         ]);
         let pid = run.ready();
         let (_, last) = stop(&mut run);
-        let expected = format!("has ended, and its parent pid {pid} (sh) does not wait for it");
+        let expected = format!("is a zombie: its parent pid {pid} (sh) has not reaped it");
         assert!(last.contains(&expected), "{last}");
     }
 }
@@ -245,15 +249,11 @@ fn passes_nothing_on(home: Home) {
     assert_says(
         &errors,
         shell,
-        &format!("it is a shell, and if it runs pid {inner} (sh) in the foreground"),
+        &format!("it is a shell and acts on it only after pid {inner} (sh) exits"),
     );
-    let parent = format!("its parent pid {shell} (sh) is a shell, which passes no signal on");
-    assert_says(
-        &errors,
-        inner,
-        &format!("supervise has not asked it yet, and {parent}"),
-    );
-    assert!(errors.contains("exec the command in it, or use --process-group"));
+    let parent = format!("its parent pid {shell} (sh) is a shell, which does not forward");
+    assert_says(&errors, inner, &format!("not signaled yet: {parent}"));
+    assert!(errors.contains("use exec or --process-group"));
 }
 
 #[test]
@@ -272,8 +272,12 @@ fn a_script_is_a_shell_by_what_executes_it() {
         errors.contains(&format!("pid {shell} (start-app)")),
         "{errors}"
     );
-    assert_says(&errors, shell, "it is a shell, and if it runs pid ");
-    let worker = format!("its parent pid {shell} (start-app) is a shell, which passes");
+    assert_says(
+        &errors,
+        shell,
+        "it is a shell and acts on it only after pid ",
+    );
+    let worker = format!("its parent pid {shell} (start-app) is a shell, which does not");
     assert!(errors.contains(&worker), "{errors}");
 }
 
@@ -290,11 +294,7 @@ while True: time.sleep(60)",
     ]);
     let worker = run.ready();
     let (first, _) = stop(&mut run);
-    assert_says(
-        &first,
-        worker,
-        "supervise has not asked it yet; its parent pid ",
-    );
+    assert_says(&first, worker, "not signaled yet: its parent pid ");
 }
 
 #[test]
@@ -309,7 +309,11 @@ fn one_that_was_started_too_late() {
         run.ready();
         let (_, last) = stop(&mut run);
         let late = run.ready();
-        assert_says(&last, late, "it was started after everything was asked");
+        assert_says(
+            &last,
+            late,
+            "it started after the other processes were signaled",
+        );
     }
 }
 
@@ -361,7 +365,7 @@ fn pid_1_of_a_namespace_inside() {
     run.ready();
     let (first, _) = stop(&mut run);
     assert!(
-        first.contains("(sleep) has not ended yet: it is PID 1 of a PID namespace of its own"),
+        first.contains("(sleep) is still running: it is PID 1 of a nested PID namespace"),
         "{first}"
     );
 }
@@ -449,7 +453,7 @@ fn one_whose_control_group_is_frozen() {
     run.wait_for_error("frozen; thaw it");
     group.freeze(false);
     run.wait();
-    assert_says(&run.errors(), pid, "its control group is frozen; thaw it");
+    assert_says(&run.errors(), pid, "its cgroup is frozen; thaw it");
     compare(&run.errors());
 }
 
@@ -554,7 +558,7 @@ fn with_a_grace_period_of_0_nobody_is_asked() {
         let pid = run.ready();
         run.signal(libc::SIGTERM);
         run.wait();
-        let reason = "has not ended: with a grace period of 0 nobody is asked";
+        let reason = "did not exit: not signaled: the grace period is 0";
         assert_says(&run.errors(), pid, reason);
     }
 }

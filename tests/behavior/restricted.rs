@@ -57,7 +57,7 @@ fn with_newer_system_calls_forbidden_everything_is_still_stopped() {
         assert_eq!(run.line(), "saved", "{errno}");
         run.wait();
         assert!(
-            run.errors().contains("using its number alone"),
+            run.errors().contains("using kill(2)"),
             "{errno}: {}",
             run.errors()
         );
@@ -145,10 +145,10 @@ fn without_proc_the_group_is_asked_and_as_pid_1_everything() {
         assert_eq!(run.wait(), Ended::code(3), "{}", run.errors());
         let errors = run.errors();
         assert!(
-            errors.contains("only the command's process group"),
+            errors.contains("signaling only the command's process group"),
             "{errors}"
         );
-        assert!(errors.contains("/proc does not tell which"), "{errors}");
+        assert!(errors.contains("/proc is unavailable"), "{errors}");
         Leftover(daemon.unwrap())
     };
     assert!(is_alive(daemon.0), "nobody could find it");

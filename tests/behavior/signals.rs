@@ -267,7 +267,7 @@ fn a_command_of_another_user_is_warned_about_and_outlived() {
     run.wait_for_error("not permitted to send SIGUSR2");
     assert!(run.is_running(), "EPERM must not end supervise");
     run.signal(libc::SIGTERM);
-    run.wait_for_error("does not end by SIGKILL");
+    run.wait_for_error("survived SIGKILL");
     drop(leftover);
     run.wait();
 
@@ -289,10 +289,7 @@ fn a_command_of_another_user_is_warned_about_and_outlived() {
     send(pid, libc::SIGTERM);
     run.wait().unwrap();
     let errors = folder.read("errors");
-    for when in [
-        "has not ended yet",
-        "does not end by SIGKILL and is left behind",
-    ] {
+    for when in ["is still running", "survived SIGKILL, giving up"] {
         let line = format!("(root-user) {when}: it runs as another user");
         assert!(errors.contains(&line), "{line}: {errors}");
     }

@@ -49,7 +49,7 @@ fn a_command_that_does_not_end_is_killed_at_the_deadline_and_not_before() {
             "{errors}"
         );
         assert!(
-            errors.contains("(fixture) has not ended: it has taken SIGTERM"),
+            errors.contains("(fixture) did not exit: it received SIGTERM"),
             "{errors}"
         );
         // It is known who sent it.
@@ -198,11 +198,11 @@ fn those_that_have_ended_are_named_last() {
     let (_, list) = errors.split_once("expired: sending SIGKILL\n").unwrap();
     let lines: Vec<&str> = list.lines().collect();
     for (line, pid) in lines.iter().zip([command, worker]) {
-        let expected = format!("supervise: pid {pid} (sleep) has not ended: it ignores SIGTERM");
+        let expected = format!("supervise: pid {pid} (sleep) did not exit: it ignores SIGTERM");
         assert_eq!(*line, expected, "{errors}");
     }
     assert!(
-        lines[2].contains(") has ended, and its parent pid "),
+        lines[2].contains(") is a zombie: its parent pid "),
         "{errors}"
     );
     assert_eq!(lines.len(), 11, "{errors}");
@@ -308,7 +308,7 @@ fn what_sigkill_does_not_end_is_named_and_given_up() {
     eventually("the group is empty", || std::fs::remove_dir(&group).is_ok());
     assert_eq!(ended, Ended::signal(libc::SIGKILL));
     assert!(
-        run.errors().contains("does not end by SIGKILL"),
+        run.errors().contains("survived SIGKILL"),
         "{}",
         run.errors()
     );
@@ -365,7 +365,7 @@ fn a_pid_that_was_given_away_is_not_hit() {
         numbers[0], numbers[1],
         "the stranger did not get the pid: nothing was tested"
     );
-    assert!(String::from_utf8_lossy(&output.stderr).contains("has not ended"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("did not exit"));
 }
 
 /// A command that prints what it is sent and ends on TERM, with a stop delay.

@@ -209,7 +209,7 @@ fn with_stdin_elsewhere_ctrl_c_is_a_stop_request() {
     terminal.sees("ready\r\n");
     terminal.keys(CTRL_C);
     terminal.sees("SIGINT from the kernel");
-    terminal.sees("has not ended yet: it ignores SIGINT");
+    terminal.sees("is still running: it ignores SIGINT");
     terminal.sees("sending SIGKILL");
     terminal.prompt();
 }

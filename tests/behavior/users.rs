@@ -115,7 +115,7 @@ fn a_command_of_another_user_that_ignores_the_stop_signal_is_killed() {
             let errors = run.errors();
             assert!(errors.contains("sending SIGKILL"), "{home:?}: {errors}");
             assert!(errors.contains("it ignores SIGTERM"), "{home:?}: {errors}");
-            assert!(!errors.contains("left behind"), "{home:?}: {errors}");
+            assert!(!errors.contains("survived SIGKILL"), "{home:?}: {errors}");
         }
     }
 }
@@ -158,7 +158,7 @@ fn leftovers_of_other_users_are_killed_at_the_deadline() {
         assert_eq!(run.wait(), Ended::code(3), "{home:?}");
         let errors = run.errors();
         assert!(errors.contains("it ignores SIGTERM"), "{home:?}: {errors}");
-        assert!(!errors.contains("left behind"), "{home:?}: {errors}");
+        assert!(!errors.contains("survived SIGKILL"), "{home:?}: {errors}");
     }
 }
 
@@ -256,7 +256,7 @@ fn without_either_capability_nothing_is_tried_and_the_process_is_named() {
         let errors = run.errors();
         assert_eq!(errors.matches("not permitted").count(), 1, "{errors}");
         assert!(errors.contains(ADVICE), "{errors}");
-        for when in ["has not ended yet", "is left behind"] {
+        for when in ["is still running", "survived SIGKILL, giving up"] {
             let line = format!("{when}: {ADVICE}");
             assert!(errors.contains(&line), "{home:?}: {line}: {errors}");
         }
@@ -288,7 +288,7 @@ fn leftovers_that_cannot_be_signaled_are_named() {
             let errors = run.errors();
             let line = not_permitted("SIGTERM");
             assert_eq!(errors.matches(&line).count(), 1, "{home:?}: {errors}");
-            let line = format!("is left behind: {ADVICE}");
+            let line = format!("survived SIGKILL, giving up: {ADVICE}");
             assert!(errors.contains(&line), "{home:?} {options}: {errors}");
             drop(left);
         }
