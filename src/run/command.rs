@@ -212,7 +212,7 @@ impl<'a> Supervisor<'a> {
             }
         }
         // Where READY=1 cannot come any more, waiting for it would have no end.
-        if self.awaits_ready && self.relay.as_ref().is_none_or(Relay::ready) {
+        if self.awaits_ready && self.relay.as_ref().is_none_or(Relay::is_ready) {
             self.awaits_ready = false;
             self.rehearse()?;
         }
@@ -280,7 +280,7 @@ impl<'a> Supervisor<'a> {
     fn on_children(&mut self) -> ControlFlow<LastAct> {
         // A sender can be looked up until it is reaped.
         if let Some(relay) = &mut self.relay {
-            relay.catch_up(self.command);
+            relay.drain(self.command);
         }
         while let Some(reaped) = self.events.reap() {
             match reaped {
@@ -311,7 +311,7 @@ impl<'a> Supervisor<'a> {
                 Continue(())
             }
             Waited::Stopped(pid, signal) if Some(pid) == self.command => {
-                let can_take_terminal = self.terminal.can_hand_over(signal, pid);
+                let can_take_terminal = self.terminal.can_give_foreground(signal, pid);
                 self.feed(Event::CommandStopped {
                     signal,
                     can_take_terminal,
@@ -356,7 +356,7 @@ impl<'a> Supervisor<'a> {
         }
         let successor = self.relay.as_mut().and_then(|relay| {
             // What it has said last may be who comes after it.
-            relay.catch_up(None);
+            relay.drain(None);
             relay.successor()
         });
         self.account.ended = Some((ending, self.started.elapsed()));
@@ -375,7 +375,7 @@ impl<'a> Supervisor<'a> {
                 match action {
                     Action::Exit(ending) => {
                         let killed = matches!(ending, Ending::Killed(..));
-                        self.terminal.give_back(killed);
+                        self.terminal.restore(killed);
                         return Break(self.status_rules.last_act(ending));
                     }
                     Action::Suspend(signal) if !self.suspend(signal) => {
@@ -407,7 +407,7 @@ impl<'a> Supervisor<'a> {
             } => self.forward(&received, stop, to_group),
             Action::CommandReceived(signal) => self.note_asked(signal),
             Action::Resume => {
-                self.hand_over_again();
+                self.give_foreground_again();
                 self.send(Signal::CONT);
             }
             Action::TerminateRest => {
@@ -493,7 +493,7 @@ impl<'a> Supervisor<'a> {
 
     fn tell_manager(&mut self, text: &str) {
         if let Some(relay) = &mut self.relay {
-            relay.say(text);
+            relay.notify(text);
         }
     }
 

@@ -46,7 +46,7 @@ pub(super) fn start(
     let adoption = become_subreaper(own_pid);
     set_parent_death_signal(settings)?;
     let relay = open_relay(settings)?;
-    let mut terminal = Terminal::look(own_pid, settings.forward_to, settings.parent_death);
+    let mut terminal = Terminal::inspect(own_pid, settings.forward_to, settings.parent_death);
     let child = fork_command(settings, inherited, own_pid, &terminal, relay.as_ref())?;
     terminal.note_started(child.pid);
     close_inherited(own_pid, report, relay.as_ref(), &terminal);

@@ -54,7 +54,7 @@ impl Supervisor<'_> {
             self.account.note_asked(&others);
         }
         if received.signal == Signal::CONT {
-            self.hand_over_again();
+            self.give_foreground_again();
         }
         // By --rewrite.
         self.account.killing |= received.signal == Signal::KILL && !targets.is_empty();
@@ -82,16 +82,19 @@ impl Supervisor<'_> {
         self.leftovers.record_command(command, signal);
     }
 
-    pub(super) fn hand_over_again(&mut self) {
+    pub(super) fn give_foreground_again(&mut self) {
         if let Some(command) = self.command {
-            self.terminal.hand_over_again(command);
+            self.terminal.give_foreground_again(command);
         }
     }
 
     /// Makes the command's process group the foreground process group and resumes it;
     /// `false` if it cannot be.
     pub(super) fn give_foreground(&mut self) -> bool {
-        let Some(group) = self.command.and_then(|pid| self.terminal.hand_over(pid)) else {
+        let Some(group) = self
+            .command
+            .and_then(|pid| self.terminal.give_foreground(pid))
+        else {
             return false;
         };
         // The terminal has suspended all of it.

@@ -45,14 +45,18 @@ pub(crate) struct Terminal {
     /// How it was set when we started in its foreground.
     modes: Option<Termios>,
     /// The process group that was given the foreground, if one was.
-    handed_over: Option<i32>,
+    gave_foreground: Option<i32>,
 }
 
 impl Terminal {
     /// Looks where we are.
     ///
     /// `parent_death`: what the kernel sends us in the name of our parent when that ends.
-    pub(crate) fn look(own_pid: i32, forward_to: ForwardTo, parent_death: Option<Signal>) -> Self {
+    pub(crate) fn inspect(
+        own_pid: i32,
+        forward_to: ForwardTo,
+        parent_death: Option<Signal>,
+    ) -> Self {
         let mut terminal = Self {
             own_pid,
             // Of no use without a terminal.
@@ -67,7 +71,7 @@ impl Terminal {
             parent_death_hangs_up: false,
             is_stdin: false,
             modes: None,
-            handed_over: None,
+            gave_foreground: None,
         };
         let Some((device, is_inherited)) = tty::find() else {
             return terminal;
@@ -127,7 +131,7 @@ impl Terminal {
     /// Notes that the command was started, in the group that was chosen for it.
     pub(crate) fn note_started(&mut self, command: i32) {
         if self.group == Group::OwnInForeground {
-            self.handed_over = Some(command);
+            self.gave_foreground = Some(command);
         }
     }
 
@@ -222,10 +226,13 @@ impl Terminal {
             Sender::Other
         }
     }
+}
 
+/// The foreground process group.
+impl Terminal {
     /// Whether a command that was suspended by this signal wants the terminal
     /// and we have it to give: no other process may read from it.
-    pub(crate) fn can_hand_over(&self, signal: Signal, command: i32) -> bool {
+    pub(crate) fn can_give_foreground(&self, signal: Signal, command: i32) -> bool {
         self.job_control
             && [Signal::TTIN, Signal::TTOU].contains(&signal)
             && !self.shares_group(command)
@@ -236,11 +243,11 @@ impl Terminal {
     /// Makes the group that the command is in the foreground group, and returns it
     /// if that was possible. All signals are blocked here, SIGTTOU among them, so
     /// that this works from the background too.
-    pub(crate) fn hand_over(&mut self, command: i32) -> Option<i32> {
+    pub(crate) fn give_foreground(&mut self, command: i32) -> Option<i32> {
         let (device, _) = self.device()?;
         let group = process::group_of(command)?;
         match tcsetpgrp(device, Pid::from_raw(group)) {
-            Ok(()) => self.handed_over = Some(group),
+            Ok(()) => self.gave_foreground = Some(group),
             // The terminal is gone, or the group is one of another session.
             Err(errno) => {
                 debug!("cannot hand the terminal over: {}", errno.desc());
@@ -252,13 +259,13 @@ impl Terminal {
 
     /// When the command is resumed and had the terminal before, it gets it
     /// again if we have it and no other process may read from it.
-    pub(crate) fn hand_over_again(&mut self, command: i32) {
-        if self.handed_over.is_some()
+    pub(crate) fn give_foreground_again(&mut self, command: i32) {
+        if self.gave_foreground.is_some()
             && self.foreground() == Some(self.own_group)
             && !self.shares_group(command)
             && self.is_alone()
         {
-            self.hand_over(command);
+            self.give_foreground(command);
         }
     }
 
@@ -283,7 +290,7 @@ impl Terminal {
     /// Takes the foreground back that was handed over, when the command has exited: keys
     /// are for us from then on, whatever of its group is left.
     pub(crate) fn take_back(&self) {
-        if self.handed_over.is_some() {
+        if self.gave_foreground.is_some() {
             self.reclaim();
         }
     }
@@ -291,7 +298,7 @@ impl Terminal {
     /// The terminal, if we are in its foreground or could be put there again.
     fn reclaim(&self) -> Option<OwnedFd> {
         let (device, foreground) = self.device()?;
-        let is_commands = self.handed_over == Some(foreground.as_raw());
+        let is_commands = self.gave_foreground == Some(foreground.as_raw());
         let is_nobodys = nix::sys::signal::killpg(foreground, None) == Err(Errno::ESRCH);
         let mut ours = foreground == self.own_group;
         if !ours && (is_commands || is_nobodys) && self.own_group.as_raw() > 0 {
@@ -302,8 +309,8 @@ impl Terminal {
 
     /// Leaves the terminal as it was. `killed`: a signal ended the command, so
     /// that it cannot have meant to leave the modes as they are.
-    pub(crate) fn give_back(&self, killed: bool) {
-        if !(self.handed_over.is_some() || self.in_foreground && killed) {
+    pub(crate) fn restore(&self, killed: bool) {
+        if !(self.gave_foreground.is_some() || self.in_foreground && killed) {
             return;
         }
         // A pager at the end of the pipeline has set the modes that it needs.
