@@ -10,7 +10,7 @@ fn every_exit_code_is_passed_on() {
     for home in homes() {
         for code in 0..=255 {
             let mut run = start(home).shell(&format!("exit {code}"));
-            assert_eq!(run.wait(), Ended::code(code), "{home:?}");
+            run.expect_exit(code);
         }
     }
 }
@@ -23,11 +23,11 @@ fn death_by_a_signal_is_passed_on() {
     for home in homes() {
         for signal in (1..=64).filter(|signal| !HARMLESS.contains(signal)) {
             let mut run = start(home).fixture(&["die", &signal.to_string()]);
-            assert_eq!(run.wait(), Ended::killed(home, signal), "{home:?}");
+            run.expect_killed(signal);
             let mut run = start(home)
                 .options("--no-reraise")
                 .fixture(&["die", &signal.to_string()]);
-            assert_eq!(run.wait(), Ended::code(128 + signal), "{home:?}");
+            run.expect_exit(128 + signal);
         }
     }
 }
@@ -44,24 +44,20 @@ fn codes_are_remapped() {
             ("--no-reraise -e 143", "kill -TERM $$", 0),
         ] {
             let mut run = start(home).options(options).shell(script);
-            assert_eq!(run.wait(), Ended::code(code), "{home:?} {options} {script}");
+            run.expect_exit(code);
         }
     }
     let mut run = start(Home::Plain)
         .options("-e 127")
         .run(&["nonexistent-command"]);
-    assert_eq!(
-        run.wait(),
-        Ended::code(127),
-        "what supervise itself says is not remapped"
-    );
+    run.expect_exit(127);
 }
 
 #[test]
 fn one_inside_another_makes_no_difference() {
     for home in homes() {
         let mut run = start(home).run(&[SUPERVISE, "--", SUPERVISE, "--", "sh", "-c", "exit 6"]);
-        assert_eq!(run.wait(), Ended::code(6), "{home:?}");
+        run.expect_exit(6);
         let mut run = start(home).run(&[
             SUPERVISE,
             "--",
@@ -71,12 +67,12 @@ fn one_inside_another_makes_no_difference() {
             "-c",
             "kill -TERM $$",
         ]);
-        assert_eq!(run.wait(), Ended::killed(home, libc::SIGTERM), "{home:?}");
+        run.expect_killed(libc::SIGTERM);
         let mut run = start(home).run(&[SUPERVISE, "--", &fixture(), "print-signals", "15"]);
         run.ready();
         run.signal(libc::SIGTERM);
-        assert!(run.line().starts_with("15 "));
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+        run.expect_signal(15);
+        run.expect_exit(0);
     }
 }
 

@@ -22,14 +22,10 @@ fn leftovers_are_asked_when_the_command_has_ended_and_waited_for() {
         run.ready();
         run.ready();
         run.signal(libc::SIGTERM);
-        assert_eq!(run.line(), "command ends first", "{home:?}");
-        assert_eq!(run.line(), "worker saved", "{home:?}");
-        assert_eq!(
-            run.wait(),
-            Ended::code(4),
-            "the status is the command's: {home:?}"
-        );
-        assert!(!run.errors().contains("supervise: "), "{}", run.errors());
+        run.expect_line("command ends first");
+        run.expect_line("worker saved");
+        run.expect_exit(4);
+        run.expect_no_log("supervise: ");
     }
 }
 
@@ -52,8 +48,8 @@ fn a_leftover_that_is_stopped_is_resumed_to_hear_that_it_should_end() {
             status_field(worker, "State").is_some_and(|state| state.starts_with('T'))
         });
         run.signal(libc::SIGTERM);
-        assert_eq!(run.line(), "saved", "{home:?} {options}");
-        assert_eq!(run.wait(), Ended::code(0), "{home:?} {options}");
+        run.expect_line("saved");
+        run.expect_exit(0);
     }
 }
 
@@ -68,11 +64,11 @@ fn the_deadline_belongs_to_everything_not_to_the_command() {
         run.ready();
         let asked = Instant::now();
         run.signal(libc::SIGTERM);
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+        run.expect_exit(0);
         assert!(asked.elapsed() >= Duration::from_millis(500), "{home:?}");
         // Its output ends, so that everyone who had it has ended.
         run.rest();
-        assert!(run.errors().contains("did not exit"), "{}", run.errors());
+        run.expect_log("did not exit");
     }
 }
 
@@ -101,14 +97,9 @@ fn nobody_is_asked_twice() {
             );
             run.signal(libc::SIGTERM);
             // With -g at once, otherwise at three quarters.
-            assert!(run.line().starts_with("15 "), "{home:?} {options:?}");
+            run.expect_signal(15);
             std::fs::write(&fifo, "go\n").unwrap();
-            assert_eq!(
-                run.wait(),
-                Ended::code(0),
-                "{home:?} {options:?}: {}",
-                run.errors()
-            );
+            run.expect_exit(0);
             let rest: Vec<String> = run
                 .rest()
                 .into_iter()
@@ -132,9 +123,9 @@ fn everything_else_is_asked_at_three_quarters_if_the_command_hangs() {
         run.ready();
         let asked = Instant::now();
         run.signal(libc::SIGTERM);
-        assert_eq!(run.line(), "saved");
+        run.expect_line("saved");
         assert!(asked.elapsed() >= Duration::from_millis(1500), "{home:?}");
-        assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
+        run.expect_killed(libc::SIGKILL);
     }
 }
 
@@ -154,8 +145,8 @@ fn with_hardly_a_descriptor_left_everything_is_still_asked() {
                 .run(&["sh", "-c", command, parent, worker]);
             run.ready();
             run.signal(libc::SIGTERM);
-            assert_eq!(run.line(), "saved", "{home:?} {limit}: {}", run.errors());
-            assert_eq!(run.wait(), Ended::code(0), "{home:?} {limit}");
+            run.expect_line("saved");
+            run.expect_exit(0);
         }
     }
 }
@@ -177,8 +168,8 @@ fn what_left_the_group_and_the_session_is_asked_too() {
             run.ready();
             run.ready();
             run.signal(libc::SIGTERM);
-            assert_eq!(run.line(), "daemon saved", "{home:?}: {escape}");
-            assert_eq!(run.wait(), Ended::code(0));
+            run.expect_line("daemon saved");
+            run.expect_exit(0);
         }
     }
 }
@@ -201,8 +192,8 @@ fn what_is_forked_while_leftovers_are_looked_for_is_asked_too() {
     send(run.command(), libc::SIGTERM);
     // Of what was forked after its parent's children were read.
     run.ready();
-    assert!(run.line().starts_with("15 "), "{}", run.errors());
-    assert_eq!(run.wait(), Ended::code(0));
+    run.expect_signal(15);
+    run.expect_exit(0);
 }
 
 #[test]
@@ -215,8 +206,8 @@ fn what_another_thread_forked_is_asked_too() {
     run.ready();
     run.ready();
     run.signal(libc::SIGTERM);
-    assert_eq!(run.line(), "saved");
-    assert_eq!(run.wait(), Ended::code(0));
+    run.expect_line("saved");
+    run.expect_exit(0);
 }
 
 #[test]
@@ -233,7 +224,7 @@ fn a_namespace_inside_ends_with_the_rest() {
     run.ready();
     run.ready();
     run.signal(libc::SIGTERM);
-    assert_eq!(run.wait(), Ended::code(0));
+    run.expect_exit(0);
     run.rest();
 }
 
@@ -255,12 +246,7 @@ fn what_forks_without_end_is_gone_in_the_end() {
         run.ready();
         eventually("it has forked", || !with_argument(&marker).is_empty());
         run.signal(libc::SIGTERM);
-        assert_eq!(
-            run.wait(),
-            Ended::killed(home, libc::SIGKILL),
-            "{home:?}: {}",
-            run.errors()
-        );
+        run.expect_killed(libc::SIGKILL);
         assert_eq!(
             with_argument(&marker),
             Vec::<i32>::new(),
@@ -305,14 +291,9 @@ fn policies_for_leftovers() {
             let _leftover = (!home.is_pid1()).then(|| Leftover(worker));
             std::fs::write(&fifo, "go\n").unwrap();
             if stops {
-                assert_eq!(run.line(), "asked", "{home:?} {policy}");
+                run.expect_line("asked");
             }
-            assert_eq!(
-                run.wait(),
-                Ended::code(3),
-                "{home:?} {policy}: {}",
-                run.errors()
-            );
+            run.expect_exit(3);
             let is_left = !stops && !home.is_pid1();
             assert_eq!(is_alive(worker), is_left, "{home:?} {policy}");
             let left = if home.is_pid1() {
@@ -344,12 +325,12 @@ fn waiting_for_leftovers_ends_with_the_last_of_them_or_with_a_stop_request() {
             assert!(run.is_running(), "{home:?}");
             if stop {
                 run.signal(libc::SIGTERM);
-                assert_eq!(run.line(), "asked", "{home:?}");
+                run.expect_line("asked");
             } else {
                 std::fs::write(&fifo, "go\n").unwrap();
             }
-            assert_eq!(run.wait(), Ended::code(3), "{home:?} {stop}");
-            assert_eq!(run.rest(), Vec::<String>::new(), "{home:?} {stop}");
+            run.expect_exit(3);
+            run.expect_no_more_output();
         }
     }
 }
@@ -364,7 +345,7 @@ fn leave_kills_only_the_command_at_the_deadline() {
     let worker = children_of(run.command()).into_iter().next().unwrap();
     let _leftover = Leftover(worker);
     run.signal(libc::SIGTERM);
-    assert_eq!(run.wait(), Ended::signal(libc::SIGKILL));
+    run.expect_killed(libc::SIGKILL);
     assert!(is_alive(worker), "it was to be left");
 }
 
@@ -385,7 +366,7 @@ time.sleep(1000)\" &
     let left = run.ready();
     let _leftover = Leftover(left);
     run.signal(libc::SIGUSR1);
-    assert_eq!(run.wait(), Ended::code(0));
+    run.expect_exit(0);
     let said = run.errors();
     assert!(said.contains("left running: pid "), "{said}");
     assert!(!said.contains("more"), "{said}");
@@ -402,7 +383,7 @@ fn with_leave_the_command_alone_is_named() {
         // Not ours to stop, but this test's to end.
         let _worker = Leftover(children_of(command)[0]);
         run.signal(libc::SIGTERM);
-        assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
+        run.expect_killed(libc::SIGKILL);
         let errors = run.errors();
         assert_eq!(errors.matches("is still running: ").count(), 1, "{errors}");
         assert_eq!(errors.matches("did not exit: ").count(), 1, "{errors}");

@@ -17,24 +17,24 @@ fn a_full_pipe_that_nobody_reads_holds_nothing_up() {
         run.ready();
         for _ in 0..50 {
             run.signal(libc::SIGUSR1);
-            assert!(run.line().starts_with("10 "), "{home:?}");
+            run.expect_signal(10);
         }
         run.signal(64);
         run.line();
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+        run.expect_exit(0);
     }
 }
 
 /// Sends `supervise` signals that it logs, and it forwards them all the same.
 #[track_caller]
-fn assert_not_held_up(run: &mut Run, supervise: i32, what: &str) {
+fn assert_not_held_up(run: &mut Run, supervise: i32) {
     for _ in 0..50 {
         send(supervise, libc::SIGUSR1);
-        assert!(run.line().starts_with("10 "), "{what}");
+        run.expect_signal(10);
     }
     send(supervise, 64);
-    assert!(run.line().starts_with("64 "), "{what}");
-    assert_eq!(run.wait(), Ended::code(0), "{what}");
+    run.expect_signal(64);
+    run.expect_exit(0);
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn a_full_pipe_holds_nothing_up_where_the_kernel_ignores_rwf_nowait() {
     run.ready();
     // The child of the run is its tracer.
     let supervise = run.command();
-    assert_not_held_up(&mut run, supervise, "flag ignored");
+    assert_not_held_up(&mut run, supervise);
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_full_pipe_that_cannot_be_opened_anew_holds_nothing_up() {
             .fixture(&["print-signals", "64"]);
         run.ready();
         let supervise = run.pid;
-        assert_not_held_up(&mut run, supervise, wrapper[0]);
+        assert_not_held_up(&mut run, supervise);
     }
 }
 
@@ -110,9 +110,9 @@ fn a_full_terminal_that_cannot_be_opened_anew_holds_nothing_up() {
         // Far more than a terminal takes that nobody reads.
         for _ in 0..1000 {
             send(supervise, libc::SIGUSR1);
-            assert!(run.line().starts_with("10 "), "{controlling:?}");
+            run.expect_signal(10);
         }
-        assert_not_held_up(&mut run, supervise, "terminal");
+        assert_not_held_up(&mut run, supervise);
     }
 }
 
@@ -244,10 +244,10 @@ fn what_supervise_did_to_itself_by_logging_is_not_forwarded() {
         });
         for _ in 0..5 {
             send(inner[0], libc::SIGUSR1);
-            assert!(run.line().starts_with("10 "), "{stderr}");
+            run.expect_signal(10);
         }
         send(inner[0], 64);
-        assert!(run.line().starts_with("64 "), "{stderr}");
+        run.expect_signal(64);
         run.wait();
     }
 }
@@ -304,10 +304,10 @@ fn it_logs_to_files_sockets_terminals_and_devices() {
 #[test]
 fn a_name_cannot_forge_a_line() {
     let mut run = start(Home::Plain).run(&["no\nsupervise: \x1b[31mforged"]);
-    assert_eq!(run.wait(), Ended::code(127));
+    run.expect_exit(127);
     eventually("a line", || run.errors().ends_with('\n'));
     assert_eq!(run.errors().lines().count(), 1, "{}", run.errors());
-    assert!(!run.errors().contains('\x1b'));
+    run.expect_no_log("\x1b");
 }
 
 #[test]
@@ -317,7 +317,7 @@ fn an_unknown_variable_is_warned_of() {
             .options(options)
             .variable(name, "8")
             .run(&["true"]);
-        assert_eq!(run.wait(), Ended::code(0));
+        run.expect_exit(0);
         run.errors()
     };
     let warning = "supervise: unknown variable SUPERVISE_GRACE_PERIOD is ignored; did you mean \
@@ -344,12 +344,8 @@ fn levels_say_as_much_as_they_are_asked_for() {
         run.ready();
         run.signal(libc::SIGTERM);
         run.line();
-        assert_eq!(run.wait(), Ended::code(0));
-        assert!(run.errors().contains(contains), "{}", run.errors());
-        assert!(
-            !run.errors().contains(lacks),
-            "{options} {variable}: {}",
-            run.errors()
-        );
+        run.expect_exit(0);
+        run.expect_log(contains);
+        run.expect_no_log(lacks);
     }
 }

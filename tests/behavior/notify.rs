@@ -70,8 +70,8 @@ fn a_message_arrives_as_from_supervise_and_without_its_main_pid() {
         let pid = run.pid;
         assert_eq!(manager.expect("READY=1\nSTATUS=up").pid, pid, "{home:?}");
         assert_eq!(manager.expect("WATCHDOG=1").pid, pid, "{home:?}");
-        assert_eq!(run.wait(), Ended::code(0));
-        assert_eq!(run.errors(), "", "{home:?}");
+        run.expect_exit(0);
+        run.expect_empty_log();
         let left: Vec<_> = std::fs::read_dir(manager.folder.path()).unwrap().collect();
         assert_eq!(left.len(), 1, "its socket is left behind: {left:?}");
     }
@@ -105,9 +105,9 @@ fn its_socket_is_for_everyone_and_no_mode_is_set_by_path() {
         .variable("RUNTIME_DIRECTORY", folder.path().to_str().unwrap())
         .through(&["sh", "-c", "umask 027; exec \"$@\"", "sh"])
         .shell("stat -c %a $NOTIFY_SOCKET; umask; echo >$RUNTIME_DIRECTORY/last");
-    assert_eq!(run.line(), "666");
-    assert_eq!(run.line(), "0027", "the command's own");
-    assert_eq!(run.wait(), Ended::code(0));
+    run.expect_line("666");
+    run.expect_line("0027");
+    run.expect_exit(0);
     let events = watch.read_events().unwrap();
     let events: Vec<_> = events
         .into_iter()
@@ -160,7 +160,7 @@ fn below_a_command_of_the_unit_it_does_not_speak_for_the_unit() {
     manager.expect("READY=1");
     run.ready();
     run.signal(libc::SIGTERM);
-    assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
+    run.expect_killed(libc::SIGTERM);
     manager.expect_nothing();
 }
 
@@ -171,7 +171,7 @@ fn what_the_command_says_of_a_stop_is_passed_on() {
         .start_unnamed(Home::Plain)
         .run(&[&fixture(), "notify", "STOPPING=1"]);
     manager.expect("STOPPING=1");
-    assert_eq!(run.wait(), Ended::code(0));
+    run.expect_exit(0);
 }
 
 #[test]
@@ -191,15 +191,15 @@ fn descriptors_go_along_and_are_closed_at_once() {
         assert_eq!(message.descriptors.len(), 1);
         // The sender waits until every copy is closed: ours is the last.
         drop(message);
-        assert_eq!(run.line(), "from the pipe: ");
-        assert_eq!(run.line(), "12", "the command's own limit");
+        run.expect_line("from the pipe: ");
+        run.expect_line("12");
         let message = manager.expect("FDSTORE=1");
         let mut kept: Vec<std::fs::File> =
             message.descriptors.into_iter().map(Into::into).collect();
         kept[0].write_all(b"hello").unwrap();
         drop(kept);
-        assert_eq!(run.line(), "from the pipe: hello", "{home:?}");
-        assert_eq!(run.wait(), Ended::code(0));
+        run.expect_line("from the pipe: hello");
+        run.expect_exit(0);
     }
 }
 
@@ -220,8 +220,8 @@ fn no_message_of_a_sender_that_ends_at_once_is_lost() {
             manager.expect(&format!("STATUS={number}"));
             manager.expect("STATUS=orphan");
         }
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
-        assert_eq!(run.errors(), "");
+        run.expect_exit(0);
+        run.expect_empty_log();
     }
 }
 
@@ -238,7 +238,7 @@ fn the_last_words_arrive() {
                 "STATUS=two",
                 "STATUS=last",
             ]);
-            assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+            run.expect_exit(0);
             for text in ["STATUS=one", "STATUS=two", "STATUS=last"] {
                 manager.expect(text);
             }
@@ -277,7 +277,7 @@ fn a_stranger_is_not_heard() {
     }
     run.signal(libc::SIGTERM);
     manager.expect("STOPPING=1\nSTATUS=Stopping");
-    assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
+    run.expect_killed(libc::SIGTERM);
     assert_eq!(run.errors().lines().count(), 1, "{}", run.errors());
 }
 
@@ -349,7 +349,7 @@ fn no_descriptor_of_a_stranger_holds_anything_up() {
                 eventually("a child closes it", || children_of(run.pid).len() == 2);
             }
             run.signal(libc::SIGTERM);
-            assert_eq!(run.wait(), Ended::killed(home, libc::SIGTERM), "{home:?}");
+            run.expect_killed(libc::SIGTERM);
             let errors = run.errors();
             let orphans = errors.matches("reaped orphan").count();
             assert_eq!(orphans, 1, "{home:?}, {how}: {errors}");
@@ -388,7 +388,7 @@ fn a_close_that_blocks_is_interrupted() {
     );
     drop(slow);
     run.signal(libc::SIGTERM);
-    assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
+    run.expect_killed(libc::SIGTERM);
 }
 
 #[test]
@@ -405,7 +405,7 @@ fn no_descriptor_in_the_queue_holds_up_the_end() {
     let _slow = Slow::new(&address, &[], "queued");
     send(run.command(), libc::SIGTERM);
     send(run.pid, libc::SIGCONT);
-    assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
+    run.expect_killed(libc::SIGTERM);
     // Whoever reads stderr does not wait for the one that still closes.
     run.wait_for_end_of_errors();
 }
@@ -456,7 +456,7 @@ fn what_a_killed_child_has_not_closed_another_closes() {
     let mut waiting = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
     assert_eq!(poll(&mut waiting, timeout).unwrap(), 1, "it is still open");
     run.signal(libc::SIGTERM);
-    assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
+    run.expect_killed(libc::SIGTERM);
 }
 
 #[test]
@@ -490,7 +490,7 @@ fn what_the_command_passes_is_closed_whatever_strangers_pass() {
     }
     std::fs::write(&go, "").unwrap();
     manager.expect("STATUS=waited");
-    assert_eq!(run.wait(), Ended::code(0));
+    run.expect_exit(0);
 }
 
 /// What one of our user sends that has ended when it is looked up, after `enter`.
@@ -520,10 +520,10 @@ fn what_nothing_proves_does_not_stop_the_unit() {
     manager.expect("RELOADING=1\nMONOTONIC_USEC=7");
     run.signal(libc::SIGTERM);
     manager.expect("STOPPING=1\nSTATUS=Stopping");
-    assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
+    run.expect_killed(libc::SIGTERM);
     let errors = run.errors();
     assert_eq!(errors.lines().count(), 1, "{errors}");
-    assert!(errors.contains("READY, STATUS and the like"), "{errors}");
+    run.expect_log("READY, STATUS and the like");
 }
 
 #[test]
@@ -546,8 +546,8 @@ fn who_was_in_our_control_group_is_ours() {
     send(run.pid, libc::SIGCONT);
     manager.expect(&OF_ALL_KINDS.replace("MAINPID=1\n", ""));
     run.signal(libc::SIGTERM);
-    assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
-    assert_eq!(run.errors(), "");
+    run.expect_killed(libc::SIGTERM);
+    run.expect_empty_log();
 }
 
 /// A control group of version 2, removed with the value when nobody is in it.
@@ -611,12 +611,12 @@ fn a_command_that_becomes_another_user_is_heard() {
     // Each has ended when supervise gets to look who it was.
     send(run.pid, libc::SIGSTOP);
     std::fs::write(manager.folder.file("go"), "").unwrap();
-    assert_eq!(run.line(), "gone");
+    run.expect_line("gone");
     send(run.pid, libc::SIGCONT);
     manager.expect("STATUS=child");
     manager.expect("STATUS=itself");
-    assert_eq!(run.wait(), Ended::code(0));
-    assert_eq!(run.errors(), "");
+    run.expect_exit(0);
+    run.expect_empty_log();
 }
 
 #[test]
@@ -639,7 +639,7 @@ fn a_manager_that_does_not_read_holds_up_the_sender_and_nothing_else() {
     });
     sleeps_in_ppoll(run.pid);
     run.signal(libc::SIGTERM);
-    assert_eq!(run.line(), "asked");
+    run.expect_line("asked");
     for text in &messages {
         let mut message = manager.receive();
         // Ours is among them.
@@ -648,7 +648,7 @@ fn a_manager_that_does_not_read_holds_up_the_sender_and_nothing_else() {
         }
         assert_eq!(message.text, *text);
     }
-    assert_eq!(run.wait(), Ended::code(0), "{}", run.errors());
+    run.expect_exit(0);
 }
 
 #[test]
@@ -670,7 +670,7 @@ fn what_the_manager_does_not_take_at_the_end_is_counted() {
     let mut words = vec![fixture.as_str(), "notify"];
     words.extend(messages.iter().map(String::as_str));
     let mut run = manager.start(Home::Plain).run(&words);
-    assert_eq!(run.wait(), Ended::code(0));
+    run.expect_exit(0);
     let errors = run.errors();
     assert_eq!(errors.lines().count(), 1, "{errors}");
     let count = errors.rsplit(' ').next().unwrap().trim();
@@ -694,11 +694,11 @@ fn who_was_named_main_comes_after_the_command() {
         std::fs::write(manager.folder.file("ready"), "").unwrap();
         run.wait_for_error("is the command now");
         run.signal(libc::SIGUSR1);
-        assert!(run.line().starts_with("10 "), "{home:?}");
+        run.expect_signal(10);
         run.signal(libc::SIGTERM);
-        assert!(run.line().starts_with("15 "), "{home:?}");
+        run.expect_signal(15);
         manager.expect("STOPPING=1\nSTATUS=Stopping");
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}: {}", run.errors());
+        run.expect_exit(0);
     }
 }
 
@@ -715,8 +715,8 @@ fn after_a_stop_request_nobody_comes_after_the_command() {
     manager.expect("READY=1");
     run.ready();
     run.signal(libc::SIGTERM);
-    assert!(run.line().starts_with("15 "));
-    assert_eq!(run.wait(), Ended::code(3));
+    run.expect_signal(15);
+    run.expect_exit(3);
     // It is judged as the command that it is.
     let said = run.errors();
     assert!(said.contains("(command after "), "{said}");
@@ -740,9 +740,9 @@ fn the_group_of_the_command_stays_it_when_another_comes_after_it() {
         std::fs::write(manager.folder.file("ready"), "").unwrap();
         run.wait_for_error("is the command now");
         run.signal(libc::SIGUSR1);
-        assert_eq!(run.line(), "worker", "{home:?}: {}", run.errors());
+        run.expect_line("worker");
         run.signal(libc::SIGTERM);
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}: {}", run.errors());
+        run.expect_exit(0);
     }
 }
 
@@ -777,7 +777,7 @@ fn where_there_is_no_folder_the_socket_has_an_abstract_name() {
     send(run.pid, libc::SIGCONT);
     manager.expect("STATUS=from root");
     run.signal(libc::SIGTERM);
-    assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
+    run.expect_killed(libc::SIGTERM);
 }
 
 #[test]
@@ -793,7 +793,7 @@ fn an_abstract_manager_is_reached_too() {
         .variable("NOTIFY_SOCKET", &format!("@{name}"))
         .run(&[&fixture(), "notify", "READY=1"]);
     manager.expect("READY=1");
-    assert_eq!(run.wait(), Ended::code(0));
+    run.expect_exit(0);
 }
 
 #[test]
@@ -828,15 +828,15 @@ fn what_is_not_to_be_relayed_stays_as_it_is() {
             .options(options)
             .variable("NOTIFY_SOCKET", value)
             .shell("echo $NOTIFY_SOCKET");
-        assert_eq!(run.line(), value);
-        assert_eq!(run.wait(), Ended::code(0));
-        assert_eq!(run.errors(), "");
+        run.expect_line(value);
+        run.expect_exit(0);
+        run.expect_empty_log();
     }
     let mut run = start(Home::Plain)
         .through(&["env", "-u", "NOTIFY_SOCKET"])
         .shell("echo ${NOTIFY_SOCKET-none}");
-    assert_eq!(run.line(), "none");
-    assert_eq!(run.wait(), Ended::code(0));
+    run.expect_line("none");
+    run.expect_exit(0);
 }
 
 #[test]
@@ -845,10 +845,10 @@ fn a_manager_that_is_gone_is_said_once_and_the_command_runs() {
     let mut run = start(Home::Plain)
         .variable("NOTIFY_SOCKET", &folder.file("nobody"))
         .run(&[&fixture(), "notify", "READY=1", "STATUS=x", "STATUS=y"]);
-    assert_eq!(run.wait(), Ended::code(0));
+    run.expect_exit(0);
     let errors = run.errors();
     assert_eq!(errors.lines().count(), 1, "{errors}");
-    assert!(errors.contains("cannot pass a notification on"), "{errors}");
+    run.expect_log("cannot pass a notification on");
 }
 
 #[test]
@@ -873,9 +873,9 @@ fn what_names_supervise_by_its_pid_names_the_command() {
                      [ -e /proc/self/fd/3 ] && echo open; echo ready $$; read -r _ <&3; cat"
                 ));
             assert_eq!(run.line(), run.line(), "{home:?}");
-            assert_eq!(run.line(), "open", "{home:?}: what was passed on is there");
+            run.expect_line("open");
             run.ready();
-            assert_eq!(run.wait(), Ended::code(0));
+            run.expect_exit(0);
         }
     }
 }
@@ -891,7 +891,7 @@ fn while_nothing_happens_it_sleeps_without_a_limit() {
     run.ready();
     sleeps_in_ppoll(run.pid);
     run.signal(libc::SIGTERM);
-    assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
+    run.expect_killed(libc::SIGTERM);
 }
 
 #[test]
@@ -908,7 +908,7 @@ fn inherited_descriptors_around_the_relays_own_are_let_go_of() {
             fixture()
         ));
     manager.expect("READY=1");
-    assert_eq!(run.line(), "both", "the command has them");
+    run.expect_line("both");
     run.ready();
     eventually("supervise has none of them", || {
         let all = std::fs::read_dir(format!("/proc/{}/fd", run.pid)).unwrap();
@@ -917,5 +917,5 @@ fn inherited_descriptors_around_the_relays_own_are_let_go_of() {
             .all(|to| to != std::path::Path::new("/dev/zero"))
     });
     run.signal(libc::SIGTERM);
-    assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
+    run.expect_killed(libc::SIGTERM);
 }

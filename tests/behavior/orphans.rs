@@ -10,7 +10,7 @@ fn ends_that_are_announced_together_are_all_seen() {
         // SIGCHLD merges: a thousand ends may be announced once.
         for _ in 0..8 {
             let mut run = start(home).fixture(&["children", "1000"]);
-            assert_eq!(run.wait(), Ended::code(7), "{home:?}");
+            run.expect_exit(7);
         }
     }
 }
@@ -25,7 +25,7 @@ fn orphans_are_reaped_while_the_command_runs() {
         run.wait_for_error("reaped orphan");
         eventually("no zombie is left", || children_of(run.pid).len() == 1);
         run.signal(libc::SIGTERM);
-        assert_eq!(run.wait(), Ended::killed(home, libc::SIGTERM), "{home:?}");
+        run.expect_killed(libc::SIGTERM);
     }
 }
 
@@ -37,7 +37,7 @@ fn reaped_orphans_are_warned_about_if_that_is_asked_for() {
             // Or the command may have ended before its orphan.
             .options("--leftovers wait")
             .fixture(&["orphans", "1"]);
-        assert_eq!(run.wait(), Ended::code(7));
+        run.expect_exit(7);
         assert_eq!(
             run.errors().contains("reaped orphan"),
             told,
@@ -59,7 +59,7 @@ fn in_a_storm_of_orphans_the_signals_arrive_and_the_run_ends() {
         run.ready();
         run.signal(libc::SIGTERM);
         while !run.line().starts_with("15 ") {}
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+        run.expect_exit(0);
 
         let mut run = start(home).options("-t 300ms").shell(&format!(
             "trap '' TERM; {storm} exec {fixture} print-signals 15"
@@ -67,12 +67,8 @@ fn in_a_storm_of_orphans_the_signals_arrive_and_the_run_ends() {
         run.ready();
         run.signal(libc::SIGTERM);
         while !run.line().starts_with("15 ") {}
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
-        assert!(
-            run.errors().contains("sending SIGKILL"),
-            "{home:?}: {}",
-            run.errors()
-        );
+        run.expect_exit(0);
+        run.expect_log("sending SIGKILL");
     }
 }
 
@@ -91,18 +87,18 @@ fn orphans_that_never_end_delay_neither_signals_nor_the_deadline_nor_the_end() {
     // The child of the run is its tracer.
     let supervise = run.command();
     send(supervise, libc::SIGUSR1);
-    assert!(run.line().starts_with("10 "));
+    run.expect_signal(10);
     send(supervise, 64);
-    assert!(run.line().starts_with("64 "));
+    run.expect_signal(64);
     // After 65,536 of them the rest counts as left.
-    assert_eq!(run.wait(), Ended::code(0));
+    run.expect_exit(0);
 
     let mut run = start()
         .options("-t 300ms --no-reraise")
         .shell("trap '' TERM; echo ready $$; while :; do sleep 0.01; done");
     run.ready();
     send(run.command(), libc::SIGTERM);
-    assert_eq!(run.wait(), Ended::code(137), "{}", run.errors());
+    run.expect_exit(137);
 }
 
 #[test]
@@ -113,7 +109,7 @@ fn many_orphans_are_all_reaped_and_change_nothing() {
             .start(home)
             .options("--leftovers wait")
             .fixture(&["orphans", "3000"]);
-        assert_eq!(run.wait(), Ended::code(7), "{home:?}");
+        run.expect_exit(7);
         assert_eq!(reported.read()["orphans_reaped"], 3000, "{home:?}");
     }
 }
@@ -127,8 +123,8 @@ fn a_child_without_an_exit_signal_is_a_child() {
             .options("--leftovers stop")
             .shell("exit 3");
         run.ready();
-        assert!(run.line().starts_with("15 "), "{home:?}");
-        assert_eq!(run.wait(), Ended::code(3), "{home:?}");
+        run.expect_signal(15);
+        run.expect_exit(3);
     }
 }
 
@@ -143,7 +139,7 @@ fn children_of_before_our_time_are_not_taken_for_the_command() {
     run.ready();
     run.wait_for_error(": exited with status 9");
     run.signal(libc::SIGTERM);
-    assert_eq!(run.wait(), Ended::code(3));
+    run.expect_exit(3);
 }
 
 #[test]
@@ -156,7 +152,7 @@ fn a_program_whose_main_thread_has_ended_is_not_taken_for_dead() {
             status_field(command, "State").unwrap().starts_with('Z')
         });
         run.signal(libc::SIGTERM);
-        assert_eq!(run.wait(), Ended::code(9), "{home:?}");
+        run.expect_exit(9);
     }
 }
 
@@ -172,11 +168,11 @@ fn a_command_that_is_stopped_and_resumed_is_not_taken_for_dead() {
                 status_field(command, "State").unwrap().starts_with('T')
             });
             run.signal(libc::SIGCONT);
-            assert!(run.line().starts_with("18 "), "{home:?}");
+            run.expect_signal(18);
         }
         run.signal(64);
         run.line();
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+        run.expect_exit(0);
     }
 }
 
@@ -212,6 +208,6 @@ fn idle_it_sleeps_without_a_timer() {
         assert_eq!(switches(), before, "{home:?}");
         run.signal(libc::SIGTERM);
         run.line();
-        assert_eq!(run.wait(), Ended::code(0));
+        run.expect_exit(0);
     }
 }

@@ -121,13 +121,12 @@ while True: time.sleep(60)";
         });
         run.signal(libc::SIGINT);
         run.signal(libc::SIGTERM);
-        assert_eq!(run.line(), "hangs");
+        run.expect_line("hangs");
         run.wait();
-        let errors = run.errors();
         let reason = "did not exit: it handles SIGTERM but has not exited";
         for pid in [pid, child] {
             let said = format!("supervise: pid {pid} (python3) {reason}");
-            assert!(errors.contains(&said), "{options}: {errors}");
+            run.expect_log(&said);
         }
     }
 }
@@ -244,7 +243,7 @@ fn passes_nothing_on(home: Home) {
         .shell("trap 'exit 0' TERM; echo ready $$; sh -c 'echo ready $$; sleep 1018; :'; :");
     let (shell, inner) = (run.ready(), run.ready());
     run.signal(libc::SIGTERM);
-    assert_eq!(run.wait(), Ended::code(0), "{home:?}: {}", run.errors());
+    run.expect_exit(0);
     let errors = run.errors();
     assert_says(
         &errors,
@@ -253,7 +252,7 @@ fn passes_nothing_on(home: Home) {
     );
     let parent = format!("its parent pid {shell} (sh) is a shell, which does not forward");
     assert_says(&errors, inner, &format!("not signaled yet: {parent}"));
-    assert!(errors.contains("use exec or --process-group"));
+    run.expect_log("use exec or --process-group");
 }
 
 #[test]
@@ -266,19 +265,16 @@ fn a_script_is_a_shell_by_what_executes_it() {
     let shell = run.ready();
     eventually("the worker is there", || !children_of(shell).is_empty());
     run.signal(libc::SIGTERM);
-    assert_eq!(run.wait(), Ended::code(0), "{}", run.errors());
+    run.expect_exit(0);
     let errors = run.errors();
-    assert!(
-        errors.contains(&format!("pid {shell} (start-app)")),
-        "{errors}"
-    );
+    run.expect_log(&format!("pid {shell} (start-app)"));
     assert_says(
         &errors,
         shell,
         "it is a shell and acts on it only after pid ",
     );
     let worker = format!("its parent pid {shell} (start-app) is a shell, which does not");
-    assert!(errors.contains(&worker), "{errors}");
+    run.expect_log(&worker);
 }
 
 #[test]
@@ -463,12 +459,8 @@ fn death_for_want_of_memory_is_told_from_a_stranger() {
     let pid = run.ready();
     run.wait();
     let expected = format!("the command (pid {pid}) was killed by SIGKILL, and not by supervise: ");
-    assert!(run.errors().contains(&expected), "{}", run.errors());
-    assert!(
-        run.errors().contains("someone else sent it"),
-        "{}",
-        run.errors()
-    );
+    run.expect_log(&expected);
+    run.expect_log("someone else sent it");
     if !is_root() {
         skipped("a control group needs root");
         return;
@@ -492,8 +484,8 @@ fn death_for_want_of_memory_is_told_from_a_stranger() {
             .start(Home::Plain)
             .through(&["sh", "-c", &enter, "sh"])
             .fixture(&words);
-        assert_eq!(run.wait(), Ended::signal(libc::SIGKILL));
-        assert!(run.errors().contains(expected), "{}", run.errors());
+        run.expect_killed(libc::SIGKILL);
+        run.expect_log(expected);
         let report = reported.read();
         assert_eq!(report["outcome"], "killed");
         assert_eq!(
@@ -525,11 +517,7 @@ fn who_asked_is_named() {
             }
             _ => "SIGTERM from outside the PID namespace (uid ".to_owned(),
         };
-        assert!(
-            run.errors().contains(&expected),
-            "{expected}\n{}",
-            run.errors()
-        );
+        run.expect_log(&expected);
     }
 }
 
@@ -543,9 +531,9 @@ fn a_graceful_stop_is_silent() {
         run.ready();
         run.ready();
         run.signal(libc::SIGTERM);
-        assert_eq!(run.wait(), Ended::code(0));
+        run.expect_exit(0);
         // The shell may say that somebody has ended its sleep.
-        assert!(!run.errors().contains("supervise"), "{}", run.errors());
+        run.expect_no_log("supervise");
     }
 }
 

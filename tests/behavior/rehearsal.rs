@@ -45,7 +45,7 @@ fn a_rehearsal_judges() {
                 errors.contains("rehearsal: requested a stop (SIGTERM) after "),
                 "{errors}"
             );
-            assert!(errors.contains(expected), "{home:?} {script}: {errors}");
+            assert!(errors.contains(expected), "{errors}");
             // One search tells a rehearsal that passed.
             assert_eq!(errors.contains("graceful"), code == 0, "{errors}");
         }
@@ -115,15 +115,15 @@ fn a_rehearsal_of_a_command_that_exits_during_the_stop_delay_proves_nothing() {
                 .run(&["sh", "-c", &script]);
             run.wait_for_error("(--stop-delay)");
             run.signal(libc::SIGUSR1);
-            assert_eq!(run.wait(), Ended::code(1), "{home:?}: {}", run.errors());
+            run.expect_exit(1);
             let expected = format!(
                 "rehearsal failed: command exited with status {status} during the stop delay, \
                  before SIGTERM was forwarded; {advice}"
             );
-            assert!(run.errors().contains(&expected), "{}", run.errors());
-            assert!(!run.errors().contains("passed"), "{}", run.errors());
+            run.expect_log(&expected);
+            run.expect_no_log("passed");
             // The log and the report agree with the verdict.
-            assert!(run.errors().contains("): failed\n"), "{}", run.errors());
+            run.expect_log("): failed\n");
             assert_eq!(reported.read()["outcome"], "failed", "{home:?} {status}");
         }
     }
@@ -154,16 +154,9 @@ fn a_rehearsal_is_of_a_command_that_runs() {
             .start(home)
             .options("-v --leftovers wait --rehearse ready")
             .run(&["sh", "-c", &script]);
-        assert_eq!(run.wait(), Ended::code(1), "{home:?}: {}", run.errors());
-        let errors = run.errors();
-        assert!(
-            errors.contains("before it notified READY=1"),
-            "{home:?}: {errors}"
-        );
-        assert!(
-            errors.contains("(command exited earlier): failed\n"),
-            "{errors}"
-        );
+        run.expect_exit(1);
+        run.expect_log("before it notified READY=1");
+        run.expect_log("(command exited earlier): failed\n");
         assert_eq!(reported.read()["outcome"], "failed", "{home:?}");
     }
 }
@@ -177,7 +170,7 @@ fn a_rehearsal_names_what_is_lost_in_the_group() {
         assert_eq!(code, Some(0), "{home:?}: {errors}");
         // Not by its name, for it may not have executed it yet.
         let lost = "was killed by SIGTERM; anything that it had not saved is lost";
-        assert!(errors.contains(lost), "{home:?}: {errors}");
+        assert!(errors.contains(lost), "{errors}");
     }
 }
 
@@ -191,7 +184,7 @@ fn a_rehearsal_names_what_is_lost() {
         assert_eq!(code, Some(1), "{home:?}: {errors}");
         let lost =
             "(sleep) was killed by SIGKILL and lost what it had not saved: it ignores SIGTERM";
-        assert!(errors.contains(lost), "{home:?}: {errors}");
+        assert!(errors.contains(lost), "{errors}");
     }
 }
 
@@ -207,13 +200,9 @@ fn a_rehearsal_can_wait_until_it_is_ready() {
         let mut run = start(home)
             .options("--rehearse ready")
             .run(&["sh", "-c", &script]);
-        assert_eq!(run.line(), "ready", "{home:?}: {}", run.errors());
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}: {}", run.errors());
-        assert!(
-            run.errors().contains("rehearsal passed: graceful"),
-            "{}",
-            run.errors()
-        );
+        run.expect_line("ready");
+        run.expect_exit(0);
+        run.expect_log("rehearsal passed: graceful");
     }
     let output = supervise(&["--rehearse", "ready", "--no-notify-relay", "--", "true"]);
     assert_eq!(output.code, Some(125));
@@ -245,9 +234,9 @@ fn whoever_is_quicker_than_the_rehearsal_is_the_one_who_asked() {
         .run(&["sh", "-c", &script]);
     run.ready();
     run.signal(libc::SIGTERM);
-    assert!(run.line().starts_with("15 "));
+    run.expect_signal(15);
     std::fs::write(go, "").unwrap();
-    assert_eq!(run.line(), "notified");
+    run.expect_line("notified");
     // It is ready now, and was asked before: not once more.
     run.signal(libc::SIGUSR1);
     loop {
@@ -258,11 +247,10 @@ fn whoever_is_quicker_than_the_rehearsal_is_the_one_who_asked() {
             break;
         }
     }
-    assert_eq!(run.wait(), Ended::code(1));
-    let errors = run.errors();
-    assert!(errors.contains("rehearsal inconclusive: received SIGTERM from pid "));
+    run.expect_exit(1);
+    run.expect_log("rehearsal inconclusive: received SIGTERM from pid ");
     let advice = " first; run it again and let it end by itself\n";
-    assert!(errors.contains(advice), "{errors}");
+    run.expect_log(advice);
     assert_has(
         &reported.read(),
         &[

@@ -60,7 +60,7 @@ fn a_run_that_nobody_stops() {
         ] {
             let reported = Reported::new();
             let mut run = reported.start(home).options(options).shell(script);
-            assert_eq!(run.wait(), Ended::code(status));
+            run.expect_exit(status);
             assert_has(
                 &reported.read(),
                 &[
@@ -92,7 +92,7 @@ fn a_stop_that_goes_well_and_what_it_was_about() {
         run.ready();
         let pid = run.ready();
         run.signal(libc::SIGTERM);
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+        run.expect_exit(0);
         let report = reported.read();
         let sender = if home.is_pid1() {
             let uid = &report["stop"]["sender"]["uid"];
@@ -154,9 +154,9 @@ fn a_sender_that_names_itself_is_not_believed() {
         let forge = ["forge", &supervise, "15", pid, "0"];
         let status = Command::new(fixture()).args(forge).status();
         assert!(status.unwrap().success());
-        assert_eq!(run.wait(), Ended::code(0));
+        run.expect_exit(0);
         let expected = format!("received SIGTERM from {says}");
-        assert!(run.errors().contains(&expected), "{}", run.errors());
+        run.expect_log(&expected);
         assert_has(&reported.read(), &[("/stop/sender/claimed", json!(true))]);
     }
 }
@@ -223,7 +223,7 @@ fn a_stop_that_takes_sigkill() {
 fn a_command_that_cannot_be_run() {
     let reported = Reported::new();
     let mut run = reported.start(Home::Plain).run(&["/nonexistent"]);
-    assert_eq!(run.wait(), Ended::code(127));
+    run.expect_exit(127);
     assert_has(
         &reported.read(),
         &[
@@ -275,7 +275,7 @@ fn whatever_is_in_it_it_is_one_object_of_4096_bytes_at_most() {
             .start(Home::Plain)
             .options(options)
             .run(&["sh", "-c", &script]);
-        assert_eq!(run.wait(), Ended::code(3));
+        run.expect_exit(3);
         let length = reported.folder.read("report").len();
         assert!(length <= limit, "{length} {limit}");
         assert_has(&reported.read(), &[("/truncated", json!(true))]);
@@ -283,7 +283,7 @@ fn whatever_is_in_it_it_is_one_object_of_4096_bytes_at_most() {
     let reported = Reported::new();
     let long = "\u{1f980}".repeat(20_000);
     let mut run = reported.start(Home::Plain).run(&[&long]);
-    assert_eq!(run.wait(), Ended::code(127));
+    run.expect_exit(127);
     assert_has(
         &reported.read(),
         &[("/truncated", json!(true)), ("/outcome", json!("failed"))],
@@ -369,12 +369,12 @@ fn as_root_no_link_of_another_user_leads_to_the_file() {
             (folder.file("roots"), "'link' is a symbolic link"),
         ] {
             let mut run = run(&path);
-            assert_eq!(run.wait(), Ended::code(125), "{path}");
-            assert!(run.errors().contains(words), "{path}: {}", run.errors());
+            run.expect_exit(125);
+            run.expect_log(words);
         }
     }
     let mut hard = run(&at("hard"));
-    assert_eq!(hard.wait(), Ended::code(125));
+    hard.expect_exit(125);
     assert!(hard.errors().contains("hard links"), "{}", hard.errors());
     assert_eq!(folder.read("precious"), "precious");
     assert_eq!(folder.read("new"), "");
@@ -399,7 +399,7 @@ fn other_links_lead_to_the_file() {
             .options("--report")
             .options(path)
             .run(&["true"]);
-        assert_eq!(run.wait(), Ended::code(0), "{path}: {}", run.errors());
+        run.expect_exit(0);
         run
     };
     for path in [
@@ -425,7 +425,7 @@ fn other_links_lead_to_the_file() {
         .options("--report")
         .options(&folder.file("loop"))
         .run(&["true"]);
-    assert_eq!(run.wait(), Ended::code(125));
+    run.expect_exit(125);
     for home in homes() {
         for (number, path) in ["/dev/stdout", "/proc/self/fd/1", "/dev/fd/1"]
             .iter()
@@ -439,12 +439,7 @@ fn other_links_lead_to_the_file() {
                 .options("--report")
                 .options(path)
                 .run(&["true"]);
-            assert_eq!(
-                run.wait(),
-                Ended::code(0),
-                "{name} {path}: {}",
-                run.errors()
-            );
+            run.expect_exit(0);
             assert!(
                 folder.read(&name).contains("\"completed\""),
                 "{name} {path}"
@@ -462,7 +457,7 @@ fn the_command_does_not_see_the_file() {
     let with = run.line();
     run.wait();
     let mut run = start(Home::Plain).shell("ls /proc/self/fd | wc -l");
-    assert_eq!(run.line(), with);
+    run.expect_line(&with);
     run.wait();
 }
 
@@ -524,7 +519,7 @@ fn a_rewriting_to_sigkill_is_our_own_sigkill() {
         run.ready();
         run.signal(libc::SIGUSR1);
         run.wait();
-        assert_eq!(run.errors(), "");
+        run.expect_empty_log();
         assert_has(&reported.read(), &[("/outcome", json!("killed"))]);
     }
 }
@@ -552,8 +547,8 @@ fn where_nobody_is_left_none_is_killed_though_many_end_with_the_command() {
                 children.len() == orphans + 1 && !children.into_iter().any(is_alive)
             });
             send(supervise, libc::SIGCONT);
-            assert_eq!(run.wait(), Ended::code(0), "{home:?} {orphans}");
-            assert_eq!(run.errors(), "", "{home:?} {orphans}");
+            run.expect_exit(0);
+            run.expect_empty_log();
             let outcome = ("/outcome", json!("completed"));
             assert_has(&reported.read(), &[outcome]);
         }
@@ -578,7 +573,7 @@ fn where_nothing_tells_who_was_killed_it_is_no_less_killed() {
     run.ready();
     run.ready();
     run.signal(libc::SIGTERM);
-    assert_eq!(run.wait(), Ended::code(0));
+    run.expect_exit(0);
     assert_has(
         &reported.read(),
         &[
@@ -597,7 +592,7 @@ fn what_others_have_written_to_the_file_is_replaced() {
     let mut run = start(Home::Plain)
         .variable("SUPERVISE_REPORT", &file)
         .run(&["sh", "-c", &script]);
-    assert_eq!(run.wait(), Ended::code(4));
+    run.expect_exit(4);
     assert_has(&reported.read(), &[("/exit_status", json!(4))]);
 }
 
@@ -613,8 +608,8 @@ fn what_is_about_one_run_is_not_in_the_commands_environment() {
             .variable("SUPERVISE_STOP_DELAY", "3")
             .variable("SUPERVISE_GRACE", "7")
             .shell("env | grep ^SUPERVISE_ | sort");
-        assert_eq!(run.line(), "SUPERVISE_GRACE=7", "{home:?}");
-        assert_eq!(run.line(), "SUPERVISE_REPORT_LIMIT=2048", "{home:?}");
+        run.expect_line("SUPERVISE_GRACE=7");
+        run.expect_line("SUPERVISE_REPORT_LIMIT=2048");
         assert_eq!(run.next_line(), None, "{home:?}");
         run.wait();
         assert_has(&reported.read(), &[("/stop_delay_seconds", json!(3.0))]);

@@ -54,13 +54,9 @@ fn with_newer_system_calls_forbidden_everything_is_still_stopped() {
             );
         run.ready();
         run.signal(libc::SIGTERM);
-        assert_eq!(run.line(), "saved", "{errno}");
+        run.expect_line("saved");
         run.wait();
-        assert!(
-            run.errors().contains("using kill(2)"),
-            "{errno}: {}",
-            run.errors()
-        );
+        run.expect_log("using kill(2)");
     }
 }
 
@@ -94,7 +90,7 @@ fn with_close_range_forbidden_descriptors_are_closed_one_by_one() {
         assert!(std::fs::read_link(format!("/proc/{}/fd/7", run.command())).is_ok());
         run.signal(libc::SIGTERM);
         run.line();
-        assert_eq!(run.wait(), Ended::code(0));
+        run.expect_exit(0);
     }
 }
 
@@ -141,14 +137,10 @@ fn without_proc_the_group_is_asked_and_as_pid_1_everything() {
             daemon.is_some()
         });
         run.signal(libc::SIGTERM);
-        assert_eq!(run.line(), "group saved");
-        assert_eq!(run.wait(), Ended::code(3), "{}", run.errors());
-        let errors = run.errors();
-        assert!(
-            errors.contains("signaling only the command's process group"),
-            "{errors}"
-        );
-        assert!(errors.contains("/proc is unavailable"), "{errors}");
+        run.expect_line("group saved");
+        run.expect_exit(3);
+        run.expect_log("signaling only the command's process group");
+        run.expect_log("/proc is unavailable");
         Leftover(daemon.unwrap())
     };
     assert!(is_alive(daemon.0), "nobody could find it");
@@ -213,10 +205,7 @@ fn with_hidepid_leftovers_of_the_same_user_are_found() {
                 "{home:?} {options}: {errors}"
             );
             assert_eq!(ended, Ended::code(3), "{home:?} {options}");
-            assert!(
-                !errors.contains("supervise: "),
-                "{home:?} {options}: {errors}"
-            );
+            assert!(!errors.contains("supervise: "), "{errors}");
         }
     }
 }

@@ -25,9 +25,9 @@ fn every_signal_is_forwarded_once() {
             );
         }
         run.signal(64);
-        assert!(run.line().starts_with("64 "));
-        assert_eq!(run.wait(), Ended::code(0));
-        assert_eq!(run.rest(), Vec::<String>::new(), "one line for one signal");
+        run.expect_signal(64);
+        run.expect_exit(0);
+        run.expect_no_more_output();
     }
 }
 
@@ -63,7 +63,7 @@ fn realtime_signals_keep_their_values_and_their_order() {
         }
         run.signal(64);
         run.line();
-        assert_eq!(run.wait(), Ended::code(0));
+        run.expect_exit(0);
     }
 }
 
@@ -92,7 +92,7 @@ fn a_queued_value_reaches_the_process_group_too() {
     }
     run.signal(64);
     run.line();
-    assert_eq!(run.wait(), Ended::code(0));
+    run.expect_exit(0);
 }
 
 fn kernel_is_at_least(major: u32, minor: u32) -> bool {
@@ -131,7 +131,7 @@ fn with_no_queue_left_the_signal_itself_still_arrives() {
     }
     run.signal(libc::SIGTERM);
     run.line();
-    assert_eq!(run.wait(), Ended::code(0));
+    run.expect_exit(0);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn signals_are_rewritten_and_swallowed() {
                 "{home:?}: {sent} arrived as {line}"
             );
         }
-        assert_eq!(run.wait(), Ended::code(0));
+        run.expect_exit(0);
     }
 }
 
@@ -162,11 +162,8 @@ fn a_swallowed_stop_signal_stops_nothing() {
     run.ready();
     run.signal(libc::SIGTERM);
     run.signal(64);
-    assert!(
-        run.line().starts_with("64 "),
-        "it was neither forwarded nor a stop request"
-    );
-    assert_eq!(run.wait(), Ended::code(0));
+    run.expect_signal(64);
+    run.expect_exit(0);
 }
 
 #[test]
@@ -184,17 +181,17 @@ fn the_command_alone_gets_signals_unless_the_group_is_asked_for() {
             run.ready();
             run.signal(libc::SIGUSR1);
             for _ in 0..expected {
-                assert!(run.line().starts_with("10 "), "{home:?} {options}");
+                run.expect_signal(10);
             }
             if expected == 1 {
                 // First the one that was left out, so that nothing is left.
                 send(children_of(run.command())[0], 64);
-                assert!(run.line().starts_with("64 "), "{home:?} {options}");
-                assert!(run.line().starts_with("17 "), "its end, told to its parent");
+                run.expect_signal(64);
+                run.expect_signal(17);
             }
             run.signal(64);
-            assert!(run.line().starts_with("64 "), "{home:?} {options}");
-            assert_eq!(run.wait(), Ended::code(0));
+            run.expect_signal(64);
+            run.expect_exit(0);
         }
     }
 }
@@ -224,8 +221,8 @@ fn as_pid_1_signals_from_inside_arrive_as_those_from_outside_do() {
             );
         }
         run.signal(64);
-        assert!(run.line().starts_with("64 "));
-        assert_eq!(run.wait(), Ended::code(0));
+        run.expect_signal(64);
+        run.expect_exit(0);
     }
 }
 
@@ -291,7 +288,7 @@ fn a_command_of_another_user_is_warned_about_and_outlived() {
     let errors = folder.read("errors");
     for when in ["is still running", "survived SIGKILL, giving up"] {
         let line = format!("(root-user) {when}: it runs as another user");
-        assert!(errors.contains(&line), "{line}: {errors}");
+        assert!(errors.contains(&line), "{errors}");
     }
 }
 
@@ -302,14 +299,14 @@ fn a_command_that_signals_its_supervisor_and_everyone_is_not_answered_twice() {
         let mut run = start(home).options("-t infinity").shell(
             "trap 'echo got TERM; exit 4' TERM; kill -TERM $PPID; while :; do sleep 0.01; done",
         );
-        assert_eq!(run.line(), "got TERM", "{home:?}");
-        assert_eq!(run.wait(), Ended::code(4), "{home:?}");
+        run.expect_line("got TERM");
+        run.expect_exit(4);
 
         // TERM for its own process group, which supervise is not in.
         let mut run = start(home).shell("trap 'echo got TERM; exit 5' TERM; kill -TERM 0; exit 6");
-        assert_eq!(run.line(), "got TERM", "{home:?}");
-        assert_eq!(run.wait(), Ended::code(5), "{home:?}");
-        assert_eq!(run.rest(), Vec::<String>::new());
+        run.expect_line("got TERM");
+        run.expect_exit(5);
+        run.expect_no_more_output();
     }
     // TERM for everyone: in a namespace of our own only. The kernel leaves out
     // the sender and PID 1, and nobody may tell them after all.
@@ -326,15 +323,11 @@ fn a_command_that_signals_its_supervisor_and_everyone_is_not_answered_twice() {
             "{first:?}"
         );
         run.signal(libc::SIGUSR1);
-        assert!(run.line().starts_with("15 "), "{home:?}");
-        assert_eq!(run.line(), "end", "{home:?}");
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}: {}", run.errors());
-        assert_eq!(run.rest(), Vec::<String>::new(), "{home:?}");
-        assert!(
-            !run.errors().contains("stopping"),
-            "{home:?}: {}",
-            run.errors()
-        );
+        run.expect_signal(15);
+        run.expect_line("end");
+        run.expect_exit(0);
+        run.expect_no_more_output();
+        run.expect_no_log("stopping");
     }
 }
 
@@ -353,12 +346,12 @@ fn a_stop_signal_that_was_ignored_at_the_start_is_forwarded_and_stops_nothing() 
             run.signal(signal);
             if home.is_pid1() {
                 // There it would leave nothing to stop us by.
-                assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
+                run.expect_killed(libc::SIGKILL);
             } else {
-                assert!(run.line().starts_with(&format!("{signal} ")), "{home:?}");
+                run.expect_signal(signal);
                 run.signal(64);
-                assert!(run.line().starts_with("64 "), "{home:?}");
-                assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+                run.expect_signal(64);
+                run.expect_exit(0);
             }
             // What was named is one.
             let mut run = start(home)
@@ -367,7 +360,7 @@ fn a_stop_signal_that_was_ignored_at_the_start_is_forwarded_and_stops_nothing() 
                 .fixture(&["print-signals", "64"]);
             run.ready();
             run.signal(signal);
-            assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
+            run.expect_killed(libc::SIGKILL);
         }
     }
 }
@@ -381,10 +374,10 @@ fn a_stop_request_for_the_group_resumes_only_what_is_suspended() {
             .fixture(&["print-signals", "64"]);
         run.ready();
         run.signal(libc::SIGTERM);
-        assert!(run.line().starts_with("15 "), "{home:?}");
+        run.expect_signal(15);
         run.signal(64);
-        assert!(run.line().starts_with("64 "), "{home:?}: no SIGCONT");
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+        run.expect_signal(64);
+        run.expect_exit(0);
 
         let mut run = start(home).options("-g -t 1000").shell(&format!(
             "{fixture} print-signals 15 & exec {fixture} print-signals 64"
@@ -399,7 +392,7 @@ fn a_stop_request_for_the_group_resumes_only_what_is_suspended() {
         run.signal(libc::SIGTERM);
         eventually("it has exited", || !is_alive(member));
         run.signal(64);
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+        run.expect_exit(0);
     }
 }
 
@@ -411,6 +404,6 @@ fn a_command_that_waits_for_a_terminal_that_nobody_can_give_is_named() {
         .shell("kill -TTIN $$; echo resumed");
     run.wait_for_error("suspended by SIGTTIN");
     run.signal(libc::SIGCONT);
-    assert_eq!(run.line(), "resumed");
-    assert_eq!(run.wait(), Ended::code(0));
+    run.expect_line("resumed");
+    run.expect_exit(0);
 }

@@ -83,7 +83,7 @@ fn a_working_directory_that_was_removed_is_kept() {
 fn arguments_reach_the_command_byte_for_byte() {
     for home in homes() {
         let mut run = start(home).run(&["printf", "%s|", "-x", "", "--", "a b", "\u{e4}", "-g"]);
-        assert_eq!(run.wait(), Ended::code(0));
+        run.expect_exit(0);
         assert_eq!(run.rest(), ["-x||--|a b|\u{e4}|-g|"]);
     }
     let word = std::ffi::OsStr::from_bytes(b"\xff\xfe");
@@ -102,14 +102,14 @@ fn it_works_when_sigchld_is_ignored_or_everything_is_blocked() {
         for home in homes() {
             let wrapper = [&[fixture.as_str()], &state[..]].concat();
             let mut run = start(home).through(&wrapper).shell("exit 3");
-            assert_eq!(run.wait(), Ended::code(3), "{home:?} {state:?}");
+            run.expect_exit(3);
             let mut run = start(home)
                 .through(&wrapper)
                 .fixture(&["print-signals", "15"]);
             run.ready();
             run.signal(libc::SIGTERM);
-            assert!(run.line().starts_with("15 "), "{home:?} {state:?}");
-            assert_eq!(run.wait(), Ended::code(0), "{home:?} {state:?}");
+            run.expect_signal(15);
+            run.expect_exit(0);
         }
     }
 }
@@ -182,7 +182,7 @@ fn the_command_has_the_inherited_descriptors_and_supervise_only_stderr() {
     );
     run.signal(libc::SIGTERM);
     run.line();
-    assert_eq!(run.wait(), Ended::code(0));
+    run.expect_exit(0);
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn as_pid_1_it_keeps_stdout_for_those_who_write_there() {
         let mut run = start(home)
             .through(&["sh", "-c", &format!("exec 7<>{fifo} \"$@\""), "sh"])
             .shell(&script);
-        assert_eq!(run.line(), "from a child", "{home:?}");
+        run.expect_line("from a child");
         run.ready();
         eventually("it keeps stdout and stderr", || {
             let own = descriptors(run.pid);
@@ -215,10 +215,10 @@ fn as_pid_1_it_keeps_stdout_for_those_who_write_there() {
                 .args(["sh", "-c", "echo from outside > /proc/1/fd/1"])
                 .status();
             assert!(entered.unwrap().success());
-            assert_eq!(run.line(), "from outside");
+            run.expect_line("from outside");
         }
         std::fs::write(&fifo, "go\n").unwrap();
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+        run.expect_exit(0);
     }
 }
 
@@ -227,10 +227,10 @@ fn when_the_command_closes_a_pipe_its_reader_sees_the_end() {
     let mut run =
         start(Home::Plain).shell("trap 'exit 0' TERM; exec >&-; while :; do sleep 0.01; done");
     // `rest` returns only at end of file, while both still run.
-    assert_eq!(run.rest(), Vec::<String>::new());
+    run.expect_no_more_output();
     assert!(run.is_running());
     run.signal(libc::SIGTERM);
-    assert_eq!(run.wait(), Ended::code(0));
+    run.expect_exit(0);
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn closed_standard_descriptors_stay_closed() {
             .through(&["sh", "-c", "exec \"$@\" <&- >&- 2>&-", "sh"])
             .options("-vvv")
             .shell("exit 5");
-        assert_eq!(run.wait(), Ended::code(5), "{home:?}");
+        run.expect_exit(5);
     }
     let mut run = start(Home::Plain)
         .through(&["sh", "-c", "exec \"$@\" <&- >&- 2>&-", "sh"])
@@ -263,7 +263,7 @@ fn closed_standard_descriptors_stay_closed() {
             .eq(["/dev/null"; 3])
     });
     run.signal(libc::SIGTERM);
-    assert_eq!(run.wait(), Ended::signal(libc::SIGTERM));
+    run.expect_killed(libc::SIGTERM);
 }
 
 #[test]
@@ -292,20 +292,15 @@ fn without_dev_null_it_still_lets_go() {
     });
     run.signal(libc::SIGTERM);
     run.line();
-    assert_eq!(run.wait(), Ended::code(0));
+    run.expect_exit(0);
 }
 
 /// Runs a command that cannot be executed and returns its line.
 #[track_caller]
 fn refused(home: Home, command: &[&str], status: i32) -> String {
     let mut run = start(home).run(command);
-    assert_eq!(
-        run.wait(),
-        Ended::code(status),
-        "{home:?} {command:?}: {}",
-        run.errors()
-    );
-    assert_eq!(run.rest(), Vec::<String>::new());
+    run.expect_exit(status);
+    run.expect_no_more_output();
     eventually("a line on stderr", || run.errors().ends_with('\n'));
     let errors = run.errors();
     assert_eq!(errors.lines().count(), 1, "{home:?} {command:?}: {errors}");
@@ -333,8 +328,8 @@ fn a_command_that_is_written_wrongly_gets_advice() {
         (&["nonexistent"], "install it or give its full path"),
     ] {
         let mut run = start(Home::Plain).folder(folder.path()).run(command);
-        assert_eq!(run.wait(), Ended::code(127), "{command:?}");
-        assert!(run.errors().contains(advice), "{}", run.errors());
+        run.expect_exit(127);
+        run.expect_log(advice);
     }
 }
 
@@ -440,8 +435,8 @@ fn when_the_command_cannot_be_executed_leftovers_are_stopped_first() {
         // At once, while others are still waited for.
         run.wait_for_error("cannot run");
         folder.write("go", "", 0o644);
-        assert_eq!(run.line(), "saved", "{home:?} {command}: {}", run.errors());
-        assert_eq!(run.wait(), Ended::code(status), "{home:?} {command}");
+        run.expect_line("saved");
+        run.expect_exit(status);
     }
 }
 
@@ -452,7 +447,7 @@ fn when_the_command_cannot_be_executed_auto_leaves_others_alone_but_as_pid_1() {
         .through(&["sh", "-c", WORKER, folder.path().to_str().unwrap()])
         .options("-v")
         .run(&["nonexistent"]);
-    assert_eq!(run.wait(), Ended::code(127), "{}", run.errors());
+    run.expect_exit(127);
     let left = run.errors();
     let pid = left.lines().find_map(|line| {
         let (before, _) = line.split_once(" (sh) ")?;
@@ -496,7 +491,7 @@ fn a_script_without_an_interpreter_line_is_run_by_the_shell() {
     let folder = Folder::new();
     let script = folder.write("script", "echo \"$0 $1\"; exit 3\n", 0o755);
     let mut run = start(Home::Plain).run(&[&script, "x"]);
-    assert_eq!(run.wait(), Ended::code(3));
+    run.expect_exit(3);
     assert_eq!(run.rest(), [format!("{script} x")]);
 }
 
@@ -508,15 +503,15 @@ fn path_is_searched_as_execvp_does() {
     let both = format!("{}:{}", first.path().display(), second.path().display());
     // One that may not be executed does not hide a later one.
     let mut run = start(Home::Plain).variable("PATH", &both).run(&["tool"]);
-    assert_eq!(run.wait(), Ended::code(4));
+    run.expect_exit(4);
     // Nor does one whose name is too long.
     let long = format!("/{}:{}", "a".repeat(5000), second.path().display());
     let mut run = start(Home::Plain).variable("PATH", &long).run(&["tool"]);
-    assert_eq!(run.wait(), Ended::code(4));
+    run.expect_exit(4);
     // But it is what is told of if there is no other.
     let only = first.path().to_str().unwrap();
     let mut run = start(Home::Plain).variable("PATH", only).run(&["tool"]);
-    assert_eq!(run.wait(), Ended::code(126));
+    run.expect_exit(126);
     run.wait_for_error("chmod +x");
     // A folder that may not be searched has nothing to tell.
     if Home::UserPid1.is_possible() && is_root() {
@@ -527,19 +522,19 @@ fn path_is_searched_as_execvp_does() {
         let mut run = start(Home::UserPid1)
             .through(&wrapper)
             .run(&["nonexistent"]);
-        assert_eq!(run.wait(), Ended::code(127), "{}", run.errors());
+        run.expect_exit(127);
     }
     // An empty entry is the working directory, in which the command starts.
     let mut run = start(Home::Plain)
         .variable("PATH", "")
         .folder(second.path())
         .run(&["tool"]);
-    assert_eq!(run.wait(), Ended::code(4));
+    run.expect_exit(4);
     // Without PATH: /bin and /usr/bin.
     let mut run = start(Home::Plain)
         .through(&["env", "-u", "PATH"])
         .run(&["sh", "-c", "exit 6"]);
-    assert_eq!(run.wait(), Ended::code(6));
+    run.expect_exit(6);
 }
 
 #[test]
@@ -612,11 +607,7 @@ fn a_signal_before_the_command_is_executed_is_not_lost() {
             for signal in signals {
                 send(below[0], *signal);
             }
-            assert_eq!(
-                run.wait(),
-                Ended::signal(libc::SIGTERM),
-                "{options:?} {signals:?}"
-            );
+            run.expect_killed(libc::SIGTERM);
         }
     }
 }
@@ -626,11 +617,8 @@ fn killed_it_takes_the_command_along() {
     let mut run = start(Home::Plain).fixture(&["print-signals", "15"]);
     run.ready();
     run.signal(libc::SIGKILL);
-    assert!(
-        run.line().starts_with("15 "),
-        "SIGTERM when supervise is gone"
-    );
-    assert_eq!(run.wait(), Ended::signal(libc::SIGKILL));
+    run.expect_signal(15);
+    run.expect_killed(libc::SIGKILL);
 }
 
 #[test]
@@ -658,7 +646,7 @@ fn killed_before_the_command_asks_for_that_it_takes_it_along() {
     });
     send(below[0], libc::SIGKILL);
     // To the end: the child has ended as well.
-    assert_eq!(run.rest(), Vec::<String>::new());
+    run.expect_no_more_output();
     run.wait();
 }
 
@@ -670,9 +658,9 @@ fn it_can_end_with_its_own_parent() {
     run.ready();
     // The shell is the parent of the inner supervise.
     send(run.command(), libc::SIGKILL);
-    assert!(run.line().starts_with("15 "));
+    run.expect_signal(15);
     // The outer one leaves what the shell left; it ends by itself.
-    assert_eq!(run.wait(), Ended::signal(libc::SIGKILL));
+    run.expect_killed(libc::SIGKILL);
 }
 
 /// Every signal but SIGKILL and SIGSTOP, as /proc/PID/status shows a set.

@@ -22,9 +22,9 @@ fn a_command_that_ends_in_time_has_its_own_status() {
             );
             run.ready();
             run.signal(signal);
-            assert_eq!(run.line(), "saved");
-            assert_eq!(run.wait(), Ended::code(3), "{home:?}");
-            assert_eq!(run.errors(), "", "a graceful stop is silent");
+            run.expect_line("saved");
+            run.expect_exit(3);
+            run.expect_empty_log();
         }
     }
 }
@@ -36,24 +36,17 @@ fn a_command_that_does_not_end_is_killed_at_the_deadline_and_not_before() {
         run.ready();
         let asked = Instant::now();
         run.signal(libc::SIGTERM);
-        assert!(run.line().starts_with("15 "), "it is asked first");
-        assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
+        run.expect_signal(15);
+        run.expect_killed(libc::SIGKILL);
         assert!(
             asked.elapsed() >= Duration::from_millis(400),
             "{home:?}: {:?}",
             asked.elapsed()
         );
-        let errors = run.errors();
-        assert!(
-            errors.contains("grace period 400ms expired: sending SIGKILL"),
-            "{errors}"
-        );
-        assert!(
-            errors.contains("(fixture) did not exit: it received SIGTERM"),
-            "{errors}"
-        );
+        run.expect_log("grace period 400ms expired: sending SIGKILL");
+        run.expect_log("(fixture) did not exit: it received SIGTERM");
         // It is known who sent it.
-        assert!(!errors.contains("not by supervise"), "{errors}");
+        run.expect_no_log("not by supervise");
     }
 }
 
@@ -66,8 +59,8 @@ fn with_q_sigkill_is_not_logged() {
             .shell("echo ready $$; exec sleep 1038");
         run.ready();
         run.signal(libc::SIGTERM);
-        assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL));
-        assert_eq!(run.errors(), "");
+        run.expect_killed(libc::SIGKILL);
+        run.expect_empty_log();
     }
 }
 
@@ -77,8 +70,8 @@ fn a_grace_period_of_0_kills_at_once() {
         let mut run = start(home).options("-t 0").fixture(&["print-signals"]);
         run.ready();
         run.signal(libc::SIGTERM);
-        assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
-        assert_eq!(run.rest(), Vec::<String>::new(), "it was not asked");
+        run.expect_killed(libc::SIGKILL);
+        run.expect_no_more_output();
     }
 }
 
@@ -89,11 +82,11 @@ fn later_stop_requests_are_forwarded_too() {
         run.ready();
         for signal in [libc::SIGTERM, libc::SIGTERM, libc::SIGINT] {
             run.signal(signal);
-            assert!(run.line().starts_with(&format!("{signal} ")), "{home:?}");
+            run.expect_signal(signal);
         }
         run.signal(64);
         run.line();
-        assert_eq!(run.wait(), Ended::code(0));
+        run.expect_exit(0);
     }
 }
 
@@ -112,7 +105,7 @@ fn the_first_stop_request_alone_sets_the_deadline() {
             run.signal(libc::SIGTERM);
         }
     }
-    assert_eq!(run.wait(), Ended::signal(libc::SIGKILL));
+    run.expect_killed(libc::SIGKILL);
     assert_eq!(
         run.errors().matches("stopping").count(),
         1,
@@ -142,7 +135,7 @@ fn which_signals_are_a_stop_request_can_be_chosen() {
         run.line();
         run.signal(64);
         run.line();
-        assert_eq!(run.wait(), Ended::code(0));
+        run.expect_exit(0);
         assert_eq!(
             run.errors().contains("stopping"),
             stops,
@@ -166,7 +159,7 @@ fn a_stopped_command_is_resumed_to_hear_that_it_should_end() {
             status_field(command, "State").unwrap().starts_with('T')
         });
         run.signal(libc::SIGTERM);
-        assert_eq!(run.wait(), Ended::killed(home, libc::SIGTERM), "{home:?}");
+        run.expect_killed(libc::SIGTERM);
     }
 }
 
@@ -178,7 +171,7 @@ fn a_command_that_stops_itself_when_asked_is_resumed() {
         );
         run.ready();
         run.signal(libc::SIGTERM);
-        assert_eq!(run.wait(), Ended::code(3), "{home:?}");
+        run.expect_exit(3);
     }
 }
 
@@ -193,7 +186,7 @@ fn those_that_have_ended_are_named_last() {
     let worker = run.ready();
     let command = run.command();
     run.signal(libc::SIGTERM);
-    assert_eq!(run.wait(), Ended::signal(libc::SIGKILL));
+    run.expect_killed(libc::SIGKILL);
     let errors = run.errors();
     let (_, list) = errors.split_once("expired: sending SIGKILL\n").unwrap();
     let lines: Vec<&str> = list.lines().collect();
@@ -215,8 +208,8 @@ fn with_g_a_command_that_has_left_its_group_is_asked_too() {
         let mut run = start(home).options("-g").fixture(&["other-group", "15"]);
         run.ready();
         run.signal(libc::SIGTERM);
-        assert!(run.line().starts_with("15 "), "{home:?}");
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+        run.expect_signal(15);
+        run.expect_exit(0);
     }
 }
 
@@ -228,7 +221,7 @@ fn a_command_that_stops_itself_again_and_again_is_no_busy_loop() {
     run.ready();
     run.signal(libc::SIGTERM);
     send(run.command(), libc::SIGSTOP);
-    assert_eq!(run.wait(), Ended::signal(libc::SIGKILL));
+    run.expect_killed(libc::SIGKILL);
     let resumed = run.errors().matches("sent SIGCONT").count();
     assert!((1..=6).contains(&resumed), "resumed {resumed} times");
 }
@@ -272,12 +265,8 @@ fn an_end_before_a_deadline_that_was_slept_through_is_what_counts() {
             !is_alive(command) && asked.elapsed() > Duration::from_millis(400)
         });
         send(run.pid, libc::SIGCONT);
-        assert_eq!(run.wait(), Ended::code(3), "{home:?}: {}", run.errors());
-        assert!(
-            !run.errors().contains("SIGKILL"),
-            "{home:?}: {}",
-            run.errors()
-        );
+        run.expect_exit(3);
+        run.expect_no_log("SIGKILL");
     }
 }
 
@@ -307,11 +296,7 @@ fn what_sigkill_does_not_end_is_named_and_given_up() {
     std::fs::write(group.join("freezer.state"), "THAWED").unwrap();
     eventually("the group is empty", || std::fs::remove_dir(&group).is_ok());
     assert_eq!(ended, Ended::signal(libc::SIGKILL));
-    assert!(
-        run.errors().contains("survived SIGKILL"),
-        "{}",
-        run.errors()
-    );
+    run.expect_log("survived SIGKILL");
 }
 
 #[test]
@@ -385,10 +370,10 @@ fn a_stop_delay_holds_the_request_back_and_nothing_else() {
         run.signal(libc::SIGTERM);
         run.wait_for_error("forwarding the stop request in 300ms");
         run.signal(libc::SIGHUP);
-        assert!(run.line().starts_with("1 "), "{home:?}");
-        assert!(run.line().starts_with("15 "), "{home:?}");
+        run.expect_signal(1);
+        run.expect_signal(15);
         assert!(asked.elapsed() >= Duration::from_millis(300), "{home:?}");
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+        run.expect_exit(0);
     }
 }
 
@@ -401,18 +386,18 @@ fn a_second_stop_request_cuts_the_delay_short() {
         run.signal(libc::SIGTERM);
         run.wait_for_error("forwarding the stop request in 15m");
         run.signal(libc::SIGTERM);
-        assert!(run.line().starts_with("15 "), "{home:?}");
+        run.expect_signal(15);
         assert_eq!(run.next_line(), None, "{home:?}: one of two that are equal");
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+        run.expect_exit(0);
 
         // Of two that differ it hears both, the first one first.
         let mut run = delayed(home, options);
         run.signal(libc::SIGINT);
         run.wait_for_error("forwarding the stop request in 15m");
         run.signal(libc::SIGTERM);
-        assert!(run.line().starts_with("2 "), "{home:?}");
-        assert!(run.line().starts_with("15 "), "{home:?}");
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+        run.expect_signal(2);
+        run.expect_signal(15);
+        run.expect_exit(0);
     }
 }
 
@@ -447,9 +432,9 @@ fn a_stop_delay_holds_for_the_leftovers_too() {
                 // cannot trap what it was started with ignored.
                 run.signal(libc::SIGUSR1);
             }
-            assert_eq!(run.line(), "signaled", "{home:?} {before}");
+            run.expect_line("signaled");
             assert!(requested.elapsed() >= delay, "{home:?} {before}");
-            assert_eq!(run.wait(), Ended::code(4), "{home:?} {before}");
+            run.expect_exit(4);
         }
     }
 }
@@ -471,8 +456,8 @@ fn a_second_stop_request_cuts_the_delay_of_the_leftovers_short() {
                 run.wait_for_error(seen);
             }
             run.signal(libc::SIGTERM);
-            assert_eq!(run.line(), "signaled", "{home:?} {before}");
-            assert_eq!(run.wait(), Ended::code(4), "{home:?} {before}");
+            run.expect_line("signaled");
+            run.expect_exit(4);
         }
     }
 }
@@ -486,13 +471,10 @@ fn a_stop_delay_is_a_part_of_the_grace_period() {
         run.ready();
         let asked = Instant::now();
         run.signal(libc::SIGTERM);
-        assert!(
-            run.line().starts_with("15 "),
-            "it is asked before it is killed"
-        );
-        assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
+        run.expect_signal(15);
+        run.expect_killed(libc::SIGKILL);
         let after = asked.elapsed();
         assert!(after >= Duration::from_secs(2), "{home:?}: {after:?}");
-        assert!(run.errors().contains("grace period 2s expired"));
+        run.expect_log("grace period 2s expired");
     }
 }

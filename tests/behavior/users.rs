@@ -91,9 +91,9 @@ fn a_command_of_another_user_gets_every_signal_with_its_value() {
             }
             run.signal(libc::SIGTERM);
             assert!(run.line().starts_with("15 0 "), "{home:?} {group}");
-            assert_eq!(run.wait(), Ended::code(0), "{home:?} {group}");
-            assert_eq!(run.errors(), "", "{home:?} {group}");
-            assert_eq!(run.rest(), Vec::<String>::new(), "each signal once");
+            run.expect_exit(0);
+            run.expect_empty_log();
+            run.expect_no_more_output();
         }
     }
 }
@@ -111,11 +111,10 @@ fn a_command_of_another_user_that_ignores_the_stop_signal_is_killed() {
                 .run(&as_another(&["sh", "-c", stubborn]));
             run.ready();
             run.signal(libc::SIGTERM);
-            assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL));
-            let errors = run.errors();
-            assert!(errors.contains("sending SIGKILL"), "{home:?}: {errors}");
-            assert!(errors.contains("it ignores SIGTERM"), "{home:?}: {errors}");
-            assert!(!errors.contains("survived SIGKILL"), "{home:?}: {errors}");
+            run.expect_killed(libc::SIGKILL);
+            run.expect_log("sending SIGKILL");
+            run.expect_log("it ignores SIGTERM");
+            run.expect_no_log("survived SIGKILL");
         }
     }
 }
@@ -132,11 +131,11 @@ fn leftovers_of_other_users_are_stopped() {
                 run.ready();
             }
             run.signal(libc::SIGTERM);
-            assert_eq!(run.wait(), Ended::code(3), "{home:?} {options}");
+            run.expect_exit(3);
             let saved = ["saved", "saved"];
             assert_eq!(run.rest(), saved, "{home:?} {options}: {}", run.errors());
             // The shell may say what has become of its children.
-            assert!(!run.errors().contains("supervise: "), "{}", run.errors());
+            run.expect_no_log("supervise: ");
         }
     }
 }
@@ -155,10 +154,9 @@ fn leftovers_of_other_users_are_killed_at_the_deadline() {
         run.ready();
         run.ready();
         run.signal(libc::SIGTERM);
-        assert_eq!(run.wait(), Ended::code(3), "{home:?}");
-        let errors = run.errors();
-        assert!(errors.contains("it ignores SIGTERM"), "{home:?}: {errors}");
-        assert!(!errors.contains("survived SIGKILL"), "{home:?}: {errors}");
+        run.expect_exit(3);
+        run.expect_log("it ignores SIGTERM");
+        run.expect_no_log("survived SIGKILL");
     }
 }
 
@@ -177,12 +175,12 @@ fn a_group_with_members_of_another_user_gets_every_signal() {
         run.ready();
         // kill(2) reports success: the shell has had it.
         run.signal(libc::SIGHUP);
-        assert!(run.line().starts_with("1 "), "{home:?}");
+        run.expect_signal(1);
         run.signal(libc::SIGTERM);
         // A group is resumed after a stop request.
-        assert!(run.line().starts_with("15 "), "{home:?}");
-        assert_eq!(run.wait(), Ended::code(3), "{home:?}: {}", run.errors());
-        assert!(!run.errors().contains("supervise: "), "{}", run.errors());
+        run.expect_signal(15);
+        run.expect_exit(3);
+        run.expect_no_log("supervise: ");
     }
 }
 
@@ -196,12 +194,12 @@ fn many_leftovers_of_another_user_are_signaled_together() {
         );
         run.ready();
         run.signal(libc::SIGTERM);
-        assert_eq!(run.wait(), Ended::code(3), "{home:?}");
+        run.expect_exit(3);
         let errors = run.errors();
         let sent = errors.matches(" as user 61001").count();
         // Two signals each; the shell may have reaped some by the second.
         assert!((151..=302).contains(&sent), "{home:?}: {sent}: {errors}");
-        assert!(!errors.contains("not permitted"), "{home:?}: {errors}");
+        run.expect_no_log("not permitted");
     }
 }
 
@@ -216,13 +214,13 @@ fn without_a_child_the_signal_is_sent_all_the_same() {
             .run(&as_another(&["sh", "-c", SAVES]));
         run.ready();
         run.signal(libc::SIGTERM);
-        assert_eq!(run.line(), "saved", "{home:?}");
+        run.expect_line("saved");
         run.wait_for_error("cannot fork to signal");
         // Root again, and nobody else.
         if let Some(uids) = status_field(run.pid, "Uid") {
             assert_eq!(uids, "0\t0\t0\t0");
         }
-        assert_eq!(run.wait(), Ended::code(3), "{home:?}");
+        run.expect_exit(3);
     }
 }
 
@@ -251,13 +249,13 @@ fn without_either_capability_nothing_is_tried_and_the_process_is_named() {
         run.wait_for_error(&not_permitted("SIGUSR1"));
         run.signal(libc::SIGTERM);
         // Accounted for as killed, and left to whoever can.
-        assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
+        run.expect_killed(libc::SIGKILL);
         let errors = run.errors();
         assert_eq!(errors.matches("not permitted").count(), 1, "{errors}");
-        assert!(errors.contains(ADVICE), "{errors}");
+        run.expect_log(ADVICE);
         for when in ["is still running", "survived SIGKILL, giving up"] {
             let line = format!("{when}: {ADVICE}");
-            assert!(errors.contains(&line), "{home:?}: {line}: {errors}");
+            run.expect_log(&line);
         }
         drop(command);
     }
@@ -283,12 +281,12 @@ fn leftovers_that_cannot_be_signaled_are_named() {
             let left = ready.into_iter().find(|pid| *pid != 1);
             let left = left.filter(|_| !home.is_pid1()).map(Leftover);
             run.signal(libc::SIGTERM);
-            assert_eq!(run.wait(), Ended::code(3), "{home:?} {options}");
+            run.expect_exit(3);
             let errors = run.errors();
             let line = not_permitted("SIGTERM");
             assert_eq!(errors.matches(&line).count(), 1, "{home:?}: {errors}");
             let line = format!("survived SIGKILL, giving up: {ADVICE}");
-            assert!(errors.contains(&line), "{home:?} {options}: {errors}");
+            run.expect_log(&line);
             drop(left);
         }
     }
@@ -305,9 +303,8 @@ fn a_filter_that_kills_for_setresuid_ends_nobody_but_the_child() {
         run.ready();
         let command = Leftover(run.command());
         run.signal(libc::SIGTERM);
-        assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
-        let errors = run.errors();
-        assert!(errors.contains(&not_permitted("SIGTERM")), "{errors}");
+        run.expect_killed(libc::SIGKILL);
+        run.expect_log(&not_permitted("SIGTERM"));
         drop(command);
     }
 }
@@ -341,8 +338,7 @@ fn users_that_are_not_mapped_are_left_alone() {
         .unwrap();
     std::io::Read::read_exact(stranger.stdout.as_mut().unwrap(), &mut [0]).unwrap();
     run.signal(libc::SIGTERM);
-    assert_eq!(run.wait(), Ended::code(3), "{}", run.errors());
-    let errors = run.errors();
-    assert!(errors.contains(&not_permitted("SIGTERM")), "{errors}");
+    run.expect_exit(3);
+    run.expect_log(&not_permitted("SIGTERM"));
     stranger.wait().unwrap();
 }

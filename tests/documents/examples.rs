@@ -88,7 +88,7 @@ fn succeeds(home: Home, command: &[&str]) -> bool {
     ];
     let mut run = start(home).run(&[&script[..], command].concat());
     let answer = run.line();
-    assert_eq!(run.wait(), Ended::code(0), "{home:?}: {}", run.errors());
+    run.expect_exit(0);
     assert!(answer == "yes" || answer == "no", "{home:?}: {answer}");
     answer == "yes"
 }
@@ -117,13 +117,6 @@ fn assert_every_request_done(log: &str, home: Home) {
     }
 }
 
-/// Asserts that all ended within the grace period.
-#[track_caller]
-fn assert_nobody_was_killed(run: &Run, home: Home) {
-    let errors = run.errors();
-    assert!(!errors.contains(KILLING), "{home:?}: {errors}");
-}
-
 #[test]
 fn the_worker_ends_by_itself_and_completes_its_request() {
     in_every_home_with_python(|home, python| {
@@ -133,11 +126,11 @@ fn the_worker_ends_by_itself_and_completes_its_request() {
             run.ready();
             wait_for_lines(&folder, 3);
             run.signal(signal);
-            assert_eq!(run.line(), "Shutdown complete", "{home:?} {signal}");
-            assert_eq!(run.wait(), Ended::code(0), "{home:?} {signal}");
+            run.expect_line("Shutdown complete");
+            run.expect_exit(0);
             assert_every_request_done(&folder.read("log"), home);
-            assert_eq!(run.rest(), Vec::<String>::new(), "{home:?} {signal}");
-            assert_nobody_was_killed(&run, home);
+            run.expect_no_more_output();
+            run.expect_no_log(KILLING);
         }
     });
 }
@@ -158,12 +151,12 @@ fn the_worker_behind_a_shell_ends_by_itself_too() {
         run.ready();
         wait_for_lines(&folder, 3);
         run.signal(libc::SIGTERM);
-        assert_eq!(run.line(), "Shutdown complete", "{home:?}");
+        run.expect_line("Shutdown complete");
         // The command was the shell, and SIGTERM ends a shell.
-        assert_eq!(run.wait(), Ended::killed(home, libc::SIGTERM), "{home:?}");
+        run.expect_killed(libc::SIGTERM);
         assert_every_request_done(&folder.read("log"), home);
-        assert_eq!(run.rest(), Vec::<String>::new(), "{home:?}");
-        assert_nobody_was_killed(&run, home);
+        run.expect_no_more_output();
+        run.expect_no_log(KILLING);
     });
 }
 
@@ -179,9 +172,9 @@ fn the_worker_without_a_handler_dies_of_the_signal() {
         run.ready();
         wait_for_lines(&folder, 3);
         run.signal(libc::SIGTERM);
-        assert_eq!(run.wait(), Ended::killed(home, libc::SIGTERM), "{home:?}");
-        assert_eq!(run.rest(), Vec::<String>::new(), "{home:?}");
-        assert_nobody_was_killed(&run, home);
+        run.expect_killed(libc::SIGTERM);
+        run.expect_no_more_output();
+        run.expect_no_log(KILLING);
     });
 }
 
@@ -194,11 +187,11 @@ fn the_stubborn_one_is_named_and_killed_at_the_deadline() {
         let pid = run.ready();
         let asked = Instant::now();
         run.signal(libc::SIGTERM);
-        assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
+        run.expect_killed(libc::SIGKILL);
         let after = asked.elapsed();
         assert!(after >= Duration::from_millis(500), "{home:?}: {after:?}");
         run.wait_for_error(&format!("pid {pid} "));
-        assert!(run.errors().contains(KILLING), "{home:?}");
+        run.expect_log(KILLING);
     });
 }
 
@@ -216,8 +209,8 @@ fn the_tasks_are_cancelled_and_waited_for() {
                 tasks.iter().all(|task| log.contains(task))
             });
             run.signal(signal);
-            assert_eq!(run.line(), "All tasks stopped", "{home:?} {signal}");
-            assert_eq!(run.wait(), Ended::code(0), "{home:?} {signal}");
+            run.expect_line("All tasks stopped");
+            run.expect_exit(0);
             let log = folder.read("log");
             let lines = whole_lines(&log);
             let mut known = 0;
@@ -234,8 +227,8 @@ fn the_tasks_are_cancelled_and_waited_for() {
                 known += done.len();
             }
             assert_eq!(lines.len(), known, "{home:?} {signal}: {lines:?}");
-            assert_eq!(run.rest(), Vec::<String>::new(), "{home:?} {signal}");
-            assert_nobody_was_killed(&run, home);
+            run.expect_no_more_output();
+            run.expect_no_log(KILLING);
         }
     });
 }
@@ -248,7 +241,7 @@ fn the_workers_of_a_shell_are_asked_when_it_has_gone_and_waited_for() {
         let shell = run.ready();
         let supervise = if home.is_pid1() { 1 } else { run.pid };
         run.signal(libc::SIGTERM);
-        assert_eq!(run.wait(), Ended::code(0), "{home:?}");
+        run.expect_exit(0);
         // At once: what is not in the log by now was not waited for.
         let log = folder.read("log");
         let mut last: Vec<&str> = whole_lines(&log)
@@ -265,8 +258,8 @@ fn the_workers_of_a_shell_are_asked_when_it_has_gone_and_waited_for() {
             "shell: last line".to_owned(),
         ];
         assert_eq!(last, expected, "{home:?}, shell {shell}");
-        assert_eq!(run.rest(), Vec::<String>::new(), "{home:?}");
-        assert_nobody_was_killed(&run, home);
+        run.expect_no_more_output();
+        run.expect_no_log(KILLING);
     });
 }
 
@@ -292,7 +285,7 @@ fn the_workers_of_a_hanging_program_save_and_it_alone_is_killed() {
         // SIGKILL comes to everyone at once, so that it was not what ended
         // the workers.
         let alone = is_alive(command);
-        assert_eq!(run.wait(), Ended::killed(home, libc::SIGKILL), "{home:?}");
+        run.expect_killed(libc::SIGKILL);
         let ended_after = asked.elapsed();
         assert!(alone, "{home:?}: the workers ended with the program");
         let log = folder.read("log");
@@ -307,7 +300,7 @@ fn the_workers_of_a_hanging_program_save_and_it_alone_is_killed() {
         );
         assert!(ended_after >= GRACE, "{home:?}: {ended_after:?}");
         run.wait_for_error(&format!("pid {program} "));
-        assert!(run.errors().contains(KILLING), "{home:?}");
+        run.expect_log(KILLING);
     });
 }
 

@@ -24,6 +24,8 @@ pub struct Run {
     lines: Receiver<String>,
     errors: Errors,
     home: Home,
+    /// The command line, for what fails.
+    words: Vec<String>,
     /// Whether the end was waited for.
     ended: bool,
     /// Removed with the value.
@@ -218,6 +220,7 @@ impl Start {
             lines,
             errors,
             home: self.home,
+            words,
             ended: false,
             _runtime: self.runtime,
         };
@@ -319,6 +322,70 @@ impl Run {
             code: status.code(),
             signal: status.signal(),
         }
+    }
+
+    /// Asserts the exit status.
+    #[track_caller]
+    pub fn expect_exit(&mut self, code: i32) {
+        self.expect_end(&Ended::code(code));
+    }
+
+    /// Asserts that the command was killed by this signal, as `supervise` passes it on here.
+    #[track_caller]
+    pub fn expect_killed(&mut self, signal: i32) {
+        self.expect_end(&Ended::killed(self.home, signal));
+    }
+
+    #[track_caller]
+    fn expect_end(&mut self, expected: &Ended) {
+        let ended = self.wait();
+        assert_eq!(ended, *expected, "{}", self.context());
+    }
+
+    /// Asserts that this is the next line on stdout.
+    #[track_caller]
+    pub fn expect_line(&mut self, expected: &str) {
+        let line = self.line();
+        assert_eq!(line, expected, "{}", self.context());
+    }
+
+    /// Asserts that the fixture prints next that it has received this signal, and returns
+    /// what it prints.
+    #[track_caller]
+    pub fn expect_signal(&mut self, signal: i32) -> String {
+        let line = self.line();
+        let is_it = line.split(' ').next() == Some(&signal.to_string());
+        assert!(is_it, "signal {signal}, not {line}: {}", self.context());
+        line
+    }
+
+    /// Asserts that nothing else comes on stdout until whoever could write there has ended.
+    #[track_caller]
+    pub fn expect_no_more_output(&mut self) {
+        let rest = self.rest();
+        assert!(rest.is_empty(), "{rest:?}: {}", self.context());
+    }
+
+    /// Asserts that stderr has had this so far.
+    #[track_caller]
+    pub fn expect_log(&self, text: &str) {
+        let context = self.context();
+        assert!(self.errors().contains(text), "no {text:?}: {context}");
+    }
+
+    #[track_caller]
+    pub fn expect_no_log(&self, text: &str) {
+        let context = self.context();
+        assert!(!self.errors().contains(text), "{text:?}: {context}");
+    }
+
+    #[track_caller]
+    pub fn expect_empty_log(&self) {
+        assert!(self.errors().is_empty(), "{}", self.context());
+    }
+
+    fn context(&self) -> String {
+        format!("{:?}; stderr: {}", self.words, self.errors())
     }
 
     /// Whether it is still there.
