@@ -30,9 +30,13 @@ fn a_rehearsal_judges() {
                   --remap-exit 7";
     let killed = "rehearsal failed: SIGKILL was needed (command: it ignores SIGTERM); handle \
                   SIGTERM, exit sooner, or raise --grace";
+    let killed_itself = format!("trap 'kill -KILL $$' TERM; {ready}; {LOOP}");
+    let by_others = "rehearsal failed: the command was killed by a SIGKILL that supervise did not \
+                     send; check its memory limit";
     for home in homes() {
         for (options, script, code, expected) in [
-            ("ready", handles.as_str(), 0, "rehearsal passed: graceful"),
+            ("ready", killed_itself.as_str(), 1, by_others),
+            ("ready", &handles, 0, "rehearsal passed: graceful"),
             ("ready -e 7", &accepted, 0, "rehearsal passed: graceful"),
             ("ready", &accepted, 1, accept),
             ("ready -t 500ms", &deaf, 1, killed),
@@ -55,6 +59,8 @@ fn a_rehearsal_judges() {
         let requested = "rehearsal: requested a stop (SIGTERM) after ";
         assert!(errors.contains(requested), "{errors}");
         assert!(!errors.contains("sent SIGTERM"), "{errors}");
+        let failed = "rehearsal failed: SIGKILL was needed";
+        assert!(errors.contains(failed), "{errors}");
         let (code, _) = rehearse(home, "--rehearse 1", &["/nonexistent"]);
         assert_eq!(code, Some(127), "nothing was rehearsed");
     }
@@ -185,6 +191,27 @@ fn a_rehearsal_names_what_is_lost() {
         let lost =
             "(sleep) was killed by SIGKILL and lost what it had not saved: it ignores SIGTERM";
         assert!(errors.contains(lost), "{errors}");
+    }
+}
+
+#[test]
+fn a_rehearsal_counts_the_other_processes_that_were_sent_sigterm() {
+    let ready = format!("{} notify READY=1", fixture());
+    for home in homes() {
+        for (others, counted) in [
+            ("sleep 1037 &", Some("1 other process")),
+            ("sleep 1037 & sleep 1038 &", Some("2 other processes")),
+            ("", None),
+        ] {
+            // They start before the trap is set, or one could inherit it for a moment.
+            let script = format!("{others} trap 'exit 0' TERM; {ready}; while :; do :; done");
+            let (code, errors) = rehearse(home, "--rehearse ready", &["sh", "-c", &script]);
+            assert_eq!(code, Some(0), "{home:?}: {errors}");
+            let line = errors
+                .lines()
+                .find_map(|line| line.split_once("rehearsal: sent SIGTERM to "));
+            assert_eq!(line.map(|(_, counted)| counted), counted, "{errors}");
+        }
     }
 }
 
