@@ -31,7 +31,6 @@ use cli::Invocation;
 use ending::LastAct;
 use nix::errno::Errno;
 use sys::signals::Inherited;
-use tell::logger;
 
 /// The C entry point. The language runtime's own would change the disposition
 /// of SIGPIPE, open /dev/null on closed descriptors and install handlers
@@ -69,17 +68,16 @@ fn run(arguments: &[OsString], inherited: Inherited) -> LastAct {
         Ok(Invocation::Run(settings)) => settings,
         Ok(Invocation::Print(text)) => return print(&text),
         Err(why) => {
-            logger::write(&why);
+            tell::log::write_unfiltered(log::Level::Error, &why);
             return LastAct::Exit(ending::FAILED);
         }
     };
-    let filter = env_filter::Builder::new().parse(&settings.log).build();
-    logger::start(filter, settings.log_format);
+    tell::log::start(&settings.log, settings.log_format);
     for warning in &settings.warnings {
         log::warn!("{warning}");
     }
     let last_act = run::command::run(&settings, inherited);
-    logger::finish();
+    tell::log::finish();
     sys::closing::leave();
     last_act
 }
@@ -98,7 +96,8 @@ fn print(text: &str) -> LastAct {
                     _ => "redirect it elsewhere",
                 };
                 let why = errno.desc();
-                logger::write(&format!("cannot write to stdout: {why}; {advice}"));
+                let message = format!("cannot write to stdout: {why}; {advice}");
+                tell::log::write_unfiltered(log::Level::Error, &message);
                 return LastAct::Exit(ending::FAILED);
             }
         }

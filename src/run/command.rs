@@ -25,7 +25,6 @@ use crate::sys::spawn::Child;
 use crate::sys::wait::Waited;
 use crate::sys::{memory, process};
 use crate::tell::account::{Account, Sender, Stop};
-use crate::tell::logger;
 use crate::tell::report_file::ReportFile;
 use crate::tell::verdict::{self, in_seconds};
 
@@ -77,7 +76,7 @@ fn conclude(
     {
         let (lines, passed) = verdict::verdict(&account, rehearse);
         for line in lines {
-            logger::say(&line);
+            crate::tell::log::write_unfiltered(log::Level::Info, &line);
         }
         last_act = LastAct::Exit(u8::from(!passed));
     }

@@ -49,7 +49,7 @@ pub(crate) struct Settings {
     pub(crate) rehearse: Option<Rehearse>,
     /// How log lines are written.
     pub(crate) log_format: LogFormat,
-    /// What is logged, as an `env_filter` directive.
+    /// What is logged: a filter that `env_logger` parses and [`check_log_filter`] accepts.
     pub(crate) log: String,
     /// Whether each reaped orphan is worth a warning.
     pub(crate) warn_on_reap: bool,
@@ -311,22 +311,33 @@ pub(crate) fn parse_code(text: &str) -> Result<u8, String> {
     }
 }
 
-/// Refuses a log filter that lets nothing through by mistake.
+/// Checks a log filter: levels and `MODULE=LEVEL`, separated by commas, and then `/TEXT`
+/// that a line must contain.
+///
+/// # Errors
+/// One line, for a filter about which `env_logger` would print a warning of its own, or
+/// that lets nothing through by mistake.
 pub(crate) fn check_log_filter(text: &str) -> Result<(), String> {
-    let advice = "use error, warn, info, debug or off";
-    if let Err(error) = env_filter::Builder::new().try_parse(text) {
-        return Err(format!("{error}; {advice}"));
+    let refused = |part: &str, why| {
+        let advice = "use error, warn, info, debug or off";
+        Err(format!("'{part}' {why}; {advice}"))
+    };
+    let is_level = |text: &str| text.parse::<log::LevelFilter>().is_ok();
+    let (directives, contained) = text.split_once('/').unwrap_or((text, ""));
+    if contained.contains('/') {
+        return refused(text, "has more than one '/'");
     }
-    let directives = text.split('/').next().unwrap_or_default().split(',');
-    for name in directives
-        .filter_map(|directive| directive.split('=').next())
-        .map(str::trim)
-    {
-        let is_level = name.parse::<log::LevelFilter>().is_ok();
-        if !(is_level || name.starts_with(env!("CARGO_CRATE_NAME"))) {
-            return Err(format!(
-                "'{name}' is neither a level nor a module of this program; {advice}"
-            ));
+    for directive in directives.split(',').map(str::trim) {
+        let (module, level) = match directive.split_once('=') {
+            Some((module, level)) => (module, Some(level.trim())),
+            None => (directive, None),
+        };
+        if level.is_some_and(|level| !(level.is_empty() || is_level(level))) {
+            return refused(directive, "does not end in a level");
+        }
+        let is_own = module.starts_with(env!("CARGO_CRATE_NAME"));
+        if !is_own && (level.is_some() || !is_level(module)) {
+            return refused(module, "is neither a level nor a module of this program");
         }
     }
     Ok(())
@@ -546,10 +557,26 @@ mod tests {
             "debug",
             "supervise=debug",
             "warn,supervise::cli=trace",
+            " warn , supervise::run= trace ",
+            "supervise=",
+            "supervise",
+            "debug/SIGTERM",
+            "DEBUG/",
         ] {
             assert_eq!(check_log_filter(text), Ok(()), "{text}");
         }
-        for text in ["warm", "debug,warm", "other=debug", "a=b=c", ""] {
+        for text in [
+            "",
+            ",",
+            "warm",
+            "debug,warm",
+            "other=debug",
+            "info=debug",
+            "supervise=warm",
+            "supervise=debug=debug",
+            "debug/a/b",
+            "/SIGTERM",
+        ] {
             assert!(check_log_filter(text).is_err(), "{text}");
         }
     }

@@ -329,7 +329,7 @@ impl Account {
     pub(crate) fn report(&self) -> Option<String> {
         let mut form = Form::of(self);
         loop {
-            let text = super::logger::to_json(&form)?;
+            let text = super::log::to_json(&form)?;
             if text.len() < self.limit {
                 return Some(text + "\n");
             }

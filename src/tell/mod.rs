@@ -2,6 +2,6 @@
 //! the verdict of a rehearsal.
 
 pub(crate) mod account;
-pub(crate) mod logger;
+pub(crate) mod log;
 pub(crate) mod report_file;
 pub(crate) mod verdict;

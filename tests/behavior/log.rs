@@ -196,8 +196,9 @@ fn lines_that_were_lost_are_counted_when_there_is_room_again() {
     let pid = i32::try_from(child.id()).unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
     lines.next().unwrap().unwrap();
-    // More lines than fit.
-    for _ in 0..size / 20 {
+    // More lines than fit: two for each signal.
+    let signals = usize::try_from(size).unwrap() / 20;
+    for _ in 0..signals {
         send(pid, libc::SIGUSR1);
         assert!(lines.next().unwrap().unwrap().starts_with("10 "));
     }
@@ -210,11 +211,20 @@ fn lines_that_were_lost_are_counted_when_there_is_room_again() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
     reader.read_to_end(&mut log).unwrap();
     let log = String::from_utf8(log).unwrap();
-    let told: Vec<&str> = log
-        .lines()
-        .filter(|line| line.contains("log lines lost"))
-        .collect();
-    assert_eq!(told.len(), 1, "{log}");
+    let lost = |line: &str| {
+        let (_, rest) = line.split_once("log lines lost: ")?;
+        rest.split(' ').next().unwrap().parse::<usize>().ok()
+    };
+    let total: usize = log.lines().filter_map(lost).sum();
+    let kept = log.lines().filter(|line| line.contains("SIGUSR1")).count();
+    assert!(total > 0, "{log}");
+    assert_eq!(kept + total, 2 * signals, "{log}");
+    let (before_room, after) = log.split_once("SIGRTMIN+30").unwrap();
+    assert!(
+        before_room.lines().any(|line| lost(line).is_some()),
+        "{log}"
+    );
+    assert!(!after.contains("log lines lost"), "{log}");
     assert!(
         log.lines().all(|line| line.starts_with("supervise: ")),
         "whole lines only: {log}"
@@ -325,6 +335,19 @@ fn an_unknown_variable_is_warned_of() {
     assert_eq!(run_with("", "SUPERVISE_GRACE_PERIOD"), warning);
     assert_eq!(run_with("-q", "SUPERVISE_GRACE_PERIOD"), "");
     assert_eq!(run_with("", "SUPERVISE_SERVICE_PORT"), "");
+}
+
+#[test]
+fn a_bad_filter_is_refused_in_one_line() {
+    for filter in ["warm", "debug/a/b", "supervise=warm", "supervise=a=b", ","] {
+        let mut run = start(Home::Plain)
+            .variable("SUPERVISE_LOG", filter)
+            .run(&["true"]);
+        assert_eq!(run.wait(), Ended::code(125), "{filter}");
+        let log = run.errors();
+        assert!(log.starts_with("supervise: SUPERVISE_LOG: '"), "{log}");
+        assert_eq!(log.lines().count(), 1, "{log}");
+    }
 }
 
 #[test]

@@ -1,0 +1,282 @@
+//! The log: one line for each event, written to stderr without ever blocking.
+//!
+//! `env_logger` filters the records and hands each formatted line to [`Target`]. A reader
+//! of stderr may have stopped reading, and waiting for it would keep a container from
+//! stopping. A line that cannot be written at once ([`write_now`]) is therefore dropped
+//! and counted, and the next line that can be written is preceded by the number.
+//!
+//! No line is longer than what a pipe takes in one piece, and control characters are
+//! escaped, so that no process can forge a line by its name. A SIGPIPE or SIGXFSZ caused
+//! by such a write is not forwarded ([`crate::signal::Received::is_our_own`]).
+
+use std::fmt::Write as _;
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use env_logger::{Builder, WriteStyle};
+use log::Level;
+use nix::errno::Errno;
+use serde::Serialize;
+
+use crate::settings::LogFormat;
+use crate::sys::stderr::write_now;
+
+/// The maximum length of a line, in bytes: a pipe takes this much in one piece or not at
+/// all (`PIPE_BUF`, pipe(7)), so that lines of several writers do not mix.
+const MAX_LINE: usize = 4096;
+
+/// The log of this process: what its lines look like, and what became of the lines so far.
+struct Log {
+    /// What a line of text begins with.
+    prefix: &'static str,
+    format: LogFormat,
+    /// The number of lines dropped since the last one that was written.
+    lost: u64,
+    /// Whether stderr took only the beginning of the last line.
+    partial: bool,
+}
+
+/// One for each process: a fork that logs under a name of its own replaces it.
+static LOG: Mutex<Log> = Mutex::new(Log::new("supervise", LogFormat::Text));
+
+fn lock() -> MutexGuard<'static, Log> {
+    LOG.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts logging the records that `filter` lets through. To be called once, with a filter
+/// that [`crate::settings::check_log_filter`] accepts: `env_logger` itself prints a warning
+/// about any other.
+// Inlined, its frame would stay on the stack during the run: one page more.
+#[inline(never)]
+pub(crate) fn start(filter: &str, format: LogFormat) {
+    lock().format = format;
+    // Fails only if there is a logger already.
+    let _ = Builder::new()
+        .parse_filters(filter)
+        .write_style(WriteStyle::Never)
+        .format(|line, record| {
+            // Formatted before the lock is taken.
+            let message = record.args().to_string();
+            let formatted = lock().line(record.level(), &message);
+            io::Write::write_all(line, formatted.as_bytes())
+        })
+        .target(env_logger::Target::Pipe(Box::new(Target)))
+        .try_init();
+}
+
+/// Writes one line past the filter: an error before logging has started, or the verdict of
+/// a rehearsal.
+pub(crate) fn write_unfiltered(level: Level, message: &str) {
+    let mut log = lock();
+    let line = log.line(level, message);
+    log.write(line.as_bytes());
+}
+
+/// Logs how many lines were dropped, if any were. To be called last.
+pub(crate) fn finish() {
+    lock().write_lost();
+}
+
+/// What `env_logger` writes to: one call with each line.
+struct Target;
+
+impl io::Write for Target {
+    /// Accepts the whole line, written or dropped: after anything else `write_all` would
+    /// write the rest of it as a line of its own.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        lock().write(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    const fn new(prefix: &'static str, format: LogFormat) -> Self {
+        Self {
+            prefix,
+            format,
+            lost: 0,
+            partial: false,
+        }
+    }
+
+    fn line(&self, level: Level, message: &str) -> String {
+        match self.format {
+            LogFormat::Json => json(SystemTime::now(), level, message),
+            LogFormat::Text => text(self.prefix, message),
+        }
+    }
+
+    /// Writes a line if stderr takes it at once, and drops it otherwise.
+    fn write(&mut self, line: &[u8]) {
+        if !(self.write_lost() && self.write_now(line)) {
+            self.lost += 1;
+        }
+    }
+
+    /// Writes how many lines were dropped, if any were; `false`: that was dropped too.
+    fn write_lost(&mut self) -> bool {
+        if self.lost > 0 {
+            let message = format!("log lines lost: {} (stderr not writable)", self.lost);
+            let line = self.line(Level::Warn, &message);
+            if !self.write_now(line.as_bytes()) {
+                return false;
+            }
+            self.lost = 0;
+        }
+        true
+    }
+
+    /// Whether stderr took the whole line.
+    fn write_now(&mut self, line: &[u8]) -> bool {
+        // The beginning of a line is ended first.
+        let newline: &[u8] = if self.partial { b"\n" } else { b"" };
+        let whole = [newline, line].concat();
+        loop {
+            match write_now(&whole) {
+                Ok(length) => {
+                    self.partial = length < whole.len();
+                    return !self.partial;
+                }
+                Err(Errno::EINTR) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct JsonLine<'a> {
+    time: String,
+    level: String,
+    message: &'a str,
+}
+
+/// The message as a JSON object and a newline, cut so that it fits into [`MAX_LINE`].
+fn json(now: SystemTime, level: Level, message: &str) -> String {
+    let mut message = message.to_owned();
+    loop {
+        // Cannot fail: it holds only strings.
+        let line = to_json(&JsonLine {
+            time: humantime::format_rfc3339_millis(now).to_string(),
+            level: level.as_str().to_ascii_lowercase(),
+            message: &message,
+        })
+        .unwrap_or_default()
+            + "\n";
+        if line.len() <= MAX_LINE {
+            return line;
+        }
+        // An escaped character takes up to six bytes.
+        let keep = message.chars().count() * 3 / 4;
+        message = message.chars().take(keep).chain("...".chars()).collect();
+    }
+}
+
+/// Returns a value as JSON that a terminal shows as it is; `None` if it cannot be
+/// serialized. The library makes one string of any text; the characters that it leaves
+/// and that need an escape ([`needs_escape`]) are escaped here.
+pub(crate) fn to_json(value: &impl Serialize) -> Option<String> {
+    let plain = serde_json::to_string(value).ok()?;
+    if !plain.contains(needs_escape) {
+        return Some(plain);
+    }
+    let mut escaped = String::with_capacity(plain.len() * 2);
+    for character in plain.chars() {
+        if needs_escape(character) {
+            // Each has at most four digits, and occurs only inside a string.
+            let _ = write!(escaped, "\\u{:04x}", u32::from(character));
+        } else {
+            escaped.push(character);
+        }
+    }
+    Some(escaped)
+}
+
+/// The message as one line that no name in it can break, color or forge, cut so that it
+/// fits into [`MAX_LINE`].
+fn text(prefix: &str, message: &str) -> String {
+    let mut line = format!("{prefix}: ");
+    for character in message.chars() {
+        if line.len() > MAX_LINE - 16 {
+            line.push_str("...");
+            break;
+        }
+        if needs_escape(character) {
+            // Cannot fail: a String takes everything.
+            let _ = write!(line, "{}", character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line.push('\n');
+    line
+}
+
+/// Whether a terminal does not show a character as it is: control characters, line
+/// separators, and those that change the direction of the text after them.
+fn needs_escape(character: char) -> bool {
+    let changes_direction = matches!(
+        character,
+        '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    changes_direction || character.is_control()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_escaped() {
+        assert_eq!(
+            text("supervise", "a\nb\x1b[31m\u{9b}c\u{202e}\u{e9}"),
+            "supervise: a\\nb\\u{1b}[31m\\u{9b}c\\u{202e}\u{e9}\n"
+        );
+    }
+
+    #[test]
+    fn a_json_line_is_one_object_and_fits_a_pipe() {
+        let now = SystemTime::UNIX_EPOCH;
+        assert_eq!(
+            json(now, Level::Warn, "a\n\"b"),
+            "{\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"warn\",\"message\":\"a\\n\\\"b\"}\n"
+        );
+        // As the same string, in characters that a terminal shows as they are.
+        let message = "\u{9b}31m\u{202e}\u{7f}\u{2028}\u{e9}\u{1f980}";
+        let line = json(now, Level::Warn, message);
+        assert!(
+            line.ends_with("\"\\u009b31m\\u202e\\u007f\\u2028\u{e9}\u{1f980}\"}\n"),
+            "{line}"
+        );
+        let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(read["message"], message);
+        for message in [
+            "x".repeat(10_000),
+            "\x01".repeat(5_000),
+            "\u{202e}".repeat(5_000),
+        ] {
+            let line = json(now, Level::Info, &message);
+            assert!(line.len() <= MAX_LINE, "{} bytes", line.len());
+            let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+            assert!(read["message"].as_str().unwrap().ends_with("..."));
+        }
+    }
+
+    #[test]
+    fn a_line_fits_a_pipe() {
+        for message in [
+            "x".repeat(10_000),
+            "\u{1f980}".repeat(3_000),
+            "\x01".repeat(5_000),
+        ] {
+            let line = text("supervise", &message);
+            assert!(line.len() <= MAX_LINE, "{} bytes", line.len());
+            assert!(line.ends_with("...\n"));
+        }
+    }
+}
