@@ -437,7 +437,8 @@ impl Form {
             })
             .cloned()
             .collect();
-        let truncated = command.len() < account.command.len() || account.others.len() >= REMEMBERED;
+        // Arguments that are left out above make a text that is too long: it is cut.
+        let truncated = account.others.len() >= REMEMBERED;
         let stop = account.stop.as_ref().map(|stop| StopForm {
             signal: stop.signal.to_string(),
             sender: stop.sender.clone(),
@@ -725,10 +726,41 @@ mod tests {
             assert!(report.len() <= limit, "{limit}: {}", report.len());
             let read: serde_json::Value = serde_json::from_str(&report).unwrap();
             assert_eq!(read["truncated"], limit <= DEFAULT_LIMIT, "{report}");
+            assert!(read["command"][0].is_string(), "{report}");
         }
         // Less than that cannot be set. If it could, it would end all the same.
         account.limit = 10;
         assert_eq!(account.report(), None);
+    }
+
+    #[test]
+    fn the_line_end_counts_as_well() {
+        let mut account = account(false, Some(Ending::Exited(0)));
+        account.limit = LOWEST_LIMIT;
+        let lengths: Vec<usize> = (0..LOWEST_LIMIT)
+            .map(|length| {
+                account.command = vec!["x".repeat(length)];
+                account.report().unwrap().len()
+            })
+            .collect();
+        assert_eq!(lengths.iter().max(), Some(&LOWEST_LIMIT));
+    }
+
+    #[test]
+    fn a_report_without_all_other_processes_says_so() {
+        for (others, truncated) in [(REMEMBERED - 1, false), (REMEMBERED + 1, true)] {
+            let mut account = account(true, Some(Ending::Exited(0)));
+            account.limit = 1 << 20;
+            let label = |pid| ProcessLabel {
+                pid,
+                start: 0,
+                name: "a".to_owned(),
+            };
+            account.note_asked(&(1..).map(label).take(others).collect::<Vec<_>>());
+            let read = account.report().unwrap();
+            let read: serde_json::Value = serde_json::from_str(&read).unwrap();
+            assert_eq!(read["truncated"], truncated, "{others}");
+        }
     }
 
     #[test]
