@@ -128,11 +128,11 @@ impl<'a> Supervisor<'a> {
         at: Instant,
     ) -> Self {
         let Started {
+            own_pid,
             child,
             terminal,
             relay,
         } = started;
-        let own_pid = process::own_pid();
         let pid1 = own_pid == 1;
         let rules = Rules {
             stop_on: settings.stop_on,

@@ -1,6 +1,6 @@
 //! The start: everything from the settings to a command that runs.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 
 use log::{debug, warn};
 use nix::errno::Errno;
@@ -16,15 +16,17 @@ use crate::tell::report_file::ReportFile;
 
 /// Variables that are about one run of `supervise`: one below would write its report to
 /// the same file, rehearse as well, and wait for a second time.
-const OF_THIS_RUN: [&str; 3] = [
-    "SUPERVISE_REPORT",
-    "SUPERVISE_REHEARSE",
-    "SUPERVISE_STOP_DELAY",
+const OF_THIS_RUN: [Variable<'static>; 3] = [
+    Variable::Remove("SUPERVISE_REPORT"),
+    Variable::Remove("SUPERVISE_REHEARSE"),
+    Variable::Remove("SUPERVISE_STOP_DELAY"),
 ];
 
 /// A command that was started, and what was opened for it.
 #[derive(Debug)]
 pub(super) struct Started {
+    /// Our own process id.
+    pub(super) own_pid: i32,
     /// The command.
     pub(super) child: Child,
     /// The terminal as it was before.
@@ -58,6 +60,7 @@ pub(super) fn start(
     }
     debug!("started pid {}", child.pid);
     Ok(Started {
+        own_pid,
         child,
         terminal,
         relay,
@@ -112,34 +115,38 @@ fn fork_command(
     terminal: &Terminal,
     relay: Option<&Relay>,
 ) -> Result<Child, String> {
-    let own_pid_text = OsString::from(own_pid.to_string());
-    let variables = variables(relay, &own_pid_text);
     let setup = Setup {
         own_pid,
         inherited,
         parent_death: (own_pid != 1).then_some(Signal::TERM),
         group: terminal.group(),
-        variables: &variables,
+        variables: &OF_THIS_RUN,
     };
-    spawn(&settings.command, setup).map_err(|errno| {
+    let spawned = match relay {
+        None => spawn(&settings.command, setup),
+        Some(relay) => {
+            let [report, rehearse, delay] = OF_THIS_RUN;
+            let own_pid = own_pid.to_string();
+            let variables = [
+                report,
+                rehearse,
+                delay,
+                Variable::Set(relay::VARIABLE, relay.address()),
+                // Or a `supervise` below, whose parent may be PID 1 as well, would take
+                // itself for the main process.
+                Variable::Default(relay::MAIN_VARIABLE, OsStr::new(&own_pid)),
+            ];
+            let variables = &variables;
+            spawn(&settings.command, Setup { variables, ..setup })
+        }
+    };
+    spawned.map_err(|errno| {
         format!(
             "cannot start the command: fork: {}; {}",
             errno.desc(),
             fork_advice(errno)
         )
     })
-}
-
-/// How the command's environment differs from ours.
-fn variables<'a>(relay: Option<&'a Relay>, own_pid: &'a OsStr) -> Vec<Variable<'a>> {
-    let mut variables: Vec<_> = OF_THIS_RUN.map(Variable::Remove).into();
-    if let Some(relay) = relay {
-        variables.push(Variable::Set(relay::VARIABLE, relay.address()));
-        // Or a `supervise` below, whose parent may be PID 1 as well, would take
-        // itself for the main process.
-        variables.push(Variable::Default(relay::MAIN_VARIABLE, own_pid));
-    }
-    variables
 }
 
 fn fork_advice(errno: Errno) -> &'static str {
