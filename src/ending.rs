@@ -46,19 +46,19 @@ impl std::fmt::Display for Ending {
 
 /// What `supervise` does as its last act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LastAct {
+pub(crate) enum Termination {
     /// Exit with this code.
     Exit(u8),
-    /// Die of this signal, as the command did.
-    Die(Signal),
+    /// Be killed by this signal, as the command was.
+    Signal(Signal),
 }
 
-impl LastAct {
+impl Termination {
     /// The exit status as a shell would show it.
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Exit(code) => code,
-            Self::Die(signal) => Ending::Killed(signal, false).code(),
+            Self::Signal(signal) => Ending::Killed(signal, false).code(),
         }
     }
 }
@@ -75,14 +75,14 @@ pub(crate) struct StatusRules {
 
 impl StatusRules {
     /// The last act that follows from how the command ended.
-    pub(crate) fn last_act(&self, ending: Ending) -> LastAct {
+    pub(crate) fn termination(&self, ending: Ending) -> Termination {
         let code = ending.code();
         match ending {
             // Not a status of the command's, so that no rule about that applies.
-            Ending::NotExecuted(_) => LastAct::Exit(code),
-            _ if self.remap.contains(&code) => LastAct::Exit(0),
-            Ending::Killed(signal, _) if self.reraise => LastAct::Die(signal),
-            _ => LastAct::Exit(code),
+            Ending::NotExecuted(_) => Termination::Exit(code),
+            _ if self.remap.contains(&code) => Termination::Exit(0),
+            Ending::Killed(signal, _) if self.reraise => Termination::Signal(signal),
+            _ => Termination::Exit(code),
         }
     }
 }
@@ -103,10 +103,10 @@ mod tests {
     #[test]
     fn a_code_is_passed_on_and_a_signal_is_128_and_its_number() {
         assert_eq!(
-            rules(&[], false).last_act(Ending::Exited(7)),
-            LastAct::Exit(7)
+            rules(&[], false).termination(Ending::Exited(7)),
+            Termination::Exit(7)
         );
-        assert_eq!(rules(&[], false).last_act(TERM), LastAct::Exit(143));
+        assert_eq!(rules(&[], false).termination(TERM), Termination::Exit(143));
         let highest = Signal::from_number(64).unwrap();
         assert_eq!(Ending::Killed(highest, true).code(), 192);
     }
@@ -125,24 +125,27 @@ mod tests {
         ] {
             assert_eq!((ending.to_string().as_str(), ending.code()), (text, code));
         }
-        assert_eq!(LastAct::Exit(7).code(), 7);
-        assert_eq!(LastAct::Die(Signal::TERM).code(), 143);
+        assert_eq!(Termination::Exit(7).code(), 7);
+        assert_eq!(Termination::Signal(Signal::TERM).code(), 143);
     }
 
     #[test]
     fn what_was_not_executed_has_no_status_to_remap() {
         let rules = rules(&[127], true);
         let ending = Ending::NotExecuted(127);
-        assert_eq!(rules.last_act(ending), LastAct::Exit(127));
-        assert_eq!(rules.last_act(Ending::Exited(127)), LastAct::Exit(0));
+        assert_eq!(rules.termination(ending), Termination::Exit(127));
+        assert_eq!(rules.termination(Ending::Exited(127)), Termination::Exit(0));
     }
 
     #[test]
     fn with_reraise_it_dies_of_the_same_signal() {
-        assert_eq!(rules(&[], true).last_act(TERM), LastAct::Die(Signal::TERM));
         assert_eq!(
-            rules(&[], true).last_act(Ending::Exited(143)),
-            LastAct::Exit(143)
+            rules(&[], true).termination(TERM),
+            Termination::Signal(Signal::TERM)
+        );
+        assert_eq!(
+            rules(&[], true).termination(Ending::Exited(143)),
+            Termination::Exit(143)
         );
     }
 
@@ -150,21 +153,27 @@ mod tests {
     fn a_command_that_was_not_executed_is_never_remapped() {
         for code in [NOT_EXECUTABLE, NOT_FOUND] {
             let ending = Ending::NotExecuted(code);
-            assert_eq!(rules(&[code], true).last_act(ending), LastAct::Exit(code));
+            assert_eq!(
+                rules(&[code], true).termination(ending),
+                Termination::Exit(code)
+            );
         }
     }
 
     #[test]
     fn a_remapped_code_is_0_however_it_came_about() {
         for reraise in [true, false] {
-            assert_eq!(rules(&[143], reraise).last_act(TERM), LastAct::Exit(0));
             assert_eq!(
-                rules(&[143], reraise).last_act(Ending::Exited(143)),
-                LastAct::Exit(0)
+                rules(&[143], reraise).termination(TERM),
+                Termination::Exit(0)
             );
             assert_eq!(
-                rules(&[143], reraise).last_act(Ending::Exited(1)),
-                LastAct::Exit(1)
+                rules(&[143], reraise).termination(Ending::Exited(143)),
+                Termination::Exit(0)
+            );
+            assert_eq!(
+                rules(&[143], reraise).termination(Ending::Exited(1)),
+                Termination::Exit(1)
             );
         }
     }

@@ -28,7 +28,7 @@ use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 
 use cli::Invocation;
-use ending::LastAct;
+use ending::Termination;
 use nix::errno::Errno;
 use sys::signals::Inherited;
 
@@ -42,7 +42,7 @@ use sys::signals::Inherited;
 #[cfg_attr(not(test), unsafe(export_name = "main"))]
 #[cfg_attr(test, expect(dead_code, reason = "the test harness has its own"))]
 extern "C" fn entry(count: c_int, arguments: *const *const c_char) -> c_int {
-    let inherited = sys::signals::take_over();
+    let inherited = sys::signals::block_all();
     let arguments: Vec<OsString> = (0..usize::try_from(count).unwrap_or_default())
         .map(|index| {
             // SAFETY: the C runtime passes `count` valid C strings, which live
@@ -52,9 +52,9 @@ extern "C" fn entry(count: c_int, arguments: *const *const c_char) -> c_int {
         })
         .collect();
     let code = match run(&arguments, inherited) {
-        LastAct::Exit(code) => code,
-        LastAct::Die(signal) => {
-            sys::signals::die_of(signal);
+        Termination::Exit(code) => code,
+        Termination::Signal(signal) => {
+            sys::signals::raise_default(signal);
             // A signal that ends nobody cannot have ended the command, but the
             // kernel may yet refuse.
             ending::Ending::Killed(signal, false).code()
@@ -63,27 +63,27 @@ extern "C" fn entry(count: c_int, arguments: *const *const c_char) -> c_int {
     sys::process::exit(code)
 }
 
-fn run(arguments: &[OsString], inherited: Inherited) -> LastAct {
+fn run(arguments: &[OsString], inherited: Inherited) -> Termination {
     let settings = match cli::read(arguments, &sys::environment::beginning_with(cli::PREFIX)) {
         Ok(Invocation::Run(settings)) => settings,
         Ok(Invocation::Print(text)) => return print(&text),
         Err(why) => {
             tell::log::write_unfiltered(log::Level::Error, &why);
-            return LastAct::Exit(ending::FAILED);
+            return Termination::Exit(ending::FAILED);
         }
     };
     tell::log::start(&settings.log, settings.log_format);
     for warning in &settings.warnings {
         log::warn!("{warning}");
     }
-    let last_act = run::command::run(&settings, inherited);
+    let termination = run::command::run(&settings, inherited);
     tell::log::finish();
     sys::closing::leave();
-    last_act
+    termination
 }
 
 /// Prints what was asked for instead of a run.
-fn print(text: &str) -> LastAct {
+fn print(text: &str) -> Termination {
     let mut rest = text.as_bytes();
     while !rest.is_empty() {
         // Not by the library, which takes a closed stdout for one that was written to.
@@ -98,9 +98,9 @@ fn print(text: &str) -> LastAct {
                 let why = errno.desc();
                 let message = format!("cannot write to stdout: {why}; {advice}");
                 tell::log::write_unfiltered(log::Level::Error, &message);
-                return LastAct::Exit(ending::FAILED);
+                return Termination::Exit(ending::FAILED);
             }
         }
     }
-    LastAct::Exit(0)
+    Termination::Exit(0)
 }

@@ -15,7 +15,7 @@ use crate::decide::origin::{self, Origin};
 use crate::decide::reason::Remaining;
 use crate::decide::rules::{Grace, LeftoverPolicy, Rules};
 use crate::decide::step::{Action, Event, Notice, Request, Scope, Timer};
-use crate::ending::{self, Ending, LastAct, StatusRules};
+use crate::ending::{self, Ending, StatusRules, Termination};
 use crate::processes::leftovers::Leftovers;
 use crate::processes::{cgroup, procfs};
 use crate::settings::Settings;
@@ -29,17 +29,17 @@ use crate::tell::report_file::ReportFile;
 use crate::tell::verdict::{self, in_seconds};
 
 /// Runs the command to its end and returns what is to be done last.
-pub(crate) fn run(settings: &Settings, inherited: Inherited) -> LastAct {
+pub(crate) fn run(settings: &Settings, inherited: Inherited) -> Termination {
     let file = match settings.report.as_ref().map(ReportFile::open).transpose() {
         Ok(file) => file,
         Err(why) => {
             error!("{why}");
-            return LastAct::Exit(ending::FAILED);
+            return Termination::Exit(ending::FAILED);
         }
     };
     let mut account = Account::new(settings);
     let started = Instant::now();
-    let last_act = match start(settings, inherited, file.as_ref()) {
+    let termination = match start(settings, inherited, file.as_ref()) {
         Ok(command) => {
             account.pid = Some(command.child.pid);
             Supervisor::new(settings, command, &mut account, started).run()
@@ -47,11 +47,11 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> LastAct {
         Err(why) => {
             error!("{why}");
             account.error = Some(why);
-            LastAct::Exit(ending::FAILED)
+            Termination::Exit(ending::FAILED)
         }
     };
     account.ran = started.elapsed();
-    conclude(settings, file.as_ref(), account, last_act)
+    conclude(settings, file.as_ref(), account, termination)
 }
 
 /// Says what has happened, to those who want to know.
@@ -59,8 +59,8 @@ fn conclude(
     settings: &Settings,
     file: Option<&ReportFile>,
     mut account: Account,
-    last_act: LastAct,
-) -> LastAct {
+    termination: Termination,
+) -> Termination {
     if let Some(stop) = &account.stop {
         let command = match account.ended_after_stop() {
             Some(after) => format!("command after {}", in_seconds(after)),
@@ -70,7 +70,7 @@ fn conclude(
         let all = in_seconds(account.ran.saturating_sub(stop.after));
         info!("stopped after {all} ({command}): {}", account.outcome());
     }
-    let mut last_act = last_act;
+    let mut termination = termination;
     if let Some(rehearse) = &settings.rehearse
         && account.error.is_none()
     {
@@ -78,15 +78,15 @@ fn conclude(
         for line in lines {
             crate::tell::log::write_unfiltered(log::Level::Info, &line);
         }
-        last_act = LastAct::Exit(u8::from(!passed));
+        termination = Termination::Exit(u8::from(!passed));
     }
-    account.exit_status = last_act.code();
+    account.exit_status = termination.code();
     if let Some(file) = file
         && let Some(report) = account.report()
     {
         file.write(&report);
     }
-    last_act
+    termination
 }
 
 pub(super) struct Supervisor<'a> {
@@ -173,11 +173,11 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    fn run(mut self) -> LastAct {
+    fn run(mut self) -> Termination {
         memory::give_back_code();
-        let last_act = loop {
-            if let Break(last_act) = self.turn() {
-                break last_act;
+        let termination = loop {
+            if let Break(termination) = self.turn() {
+                break termination;
             }
         };
         if let Some(relay) = &mut self.relay {
@@ -190,11 +190,11 @@ impl<'a> Supervisor<'a> {
         if self.settings.report.is_some() {
             self.account.oom_kills = self.new_oom_kills();
         }
-        last_act
+        termination
     }
 
     /// One turn of the loop; `Break` is the end of it.
-    fn turn(&mut self) -> ControlFlow<LastAct> {
+    fn turn(&mut self) -> ControlFlow<Termination> {
         match self.events.wait(self.relay.as_mut().map(Relay::watched)) {
             Ok(Wake::Signal(received)) => self.on_signal(received)?,
             Ok(Wake::Children) => self.on_children()?,
@@ -207,7 +207,7 @@ impl<'a> Supervisor<'a> {
                     "cannot wait for signals: rt_sigtimedwait: {}; allow this system call",
                     errno.desc()
                 );
-                return Break(LastAct::Exit(ending::FAILED));
+                return Break(Termination::Exit(ending::FAILED));
             }
         }
         // Where READY=1 cannot come any more, waiting for it would have no end.
@@ -218,7 +218,7 @@ impl<'a> Supervisor<'a> {
         Continue(())
     }
 
-    fn on_signal(&mut self, received: Received) -> ControlFlow<LastAct> {
+    fn on_signal(&mut self, received: Received) -> ControlFlow<Termination> {
         debug!("received {} from {}", received.signal, sender(&received));
         let origin = self.origin(&received);
         self.feed(Event::Signal(received, origin))
@@ -250,7 +250,7 @@ impl<'a> Supervisor<'a> {
         )
     }
 
-    fn rehearse(&mut self) -> ControlFlow<LastAct> {
+    fn rehearse(&mut self) -> ControlFlow<Termination> {
         match self.settings.rehearse {
             Some(rehearse) => self.feed(Event::Rehearse(rehearse.signal)),
             None => Continue(()),
@@ -276,7 +276,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    fn on_children(&mut self) -> ControlFlow<LastAct> {
+    fn on_children(&mut self) -> ControlFlow<Termination> {
         // A sender can be looked up until it is reaped.
         if let Some(relay) = &mut self.relay {
             relay.drain(self.command);
@@ -295,7 +295,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Of other children only the end is of interest.
-    fn on_child(&mut self, change: Waited) -> ControlFlow<LastAct> {
+    fn on_child(&mut self, change: Waited) -> ControlFlow<Termination> {
         match change {
             Waited::Ended(pid, ending) if Some(pid) == self.command => {
                 self.command_ended(pid, ending)
@@ -324,7 +324,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Looks whether others can be left: not where an init exits when we do.
-    fn look_at_init(&mut self) -> ControlFlow<LastAct> {
+    fn look_at_init(&mut self) -> ControlFlow<Termination> {
         if self.lifecycle.is_about_to_leave() && procfs::init_exits_with(process::own_pid()) {
             info!("pid 1 exits with supervise: stopping all other processes");
             self.feed(Event::InitExitsWithUs)?;
@@ -332,7 +332,7 @@ impl<'a> Supervisor<'a> {
         Continue(())
     }
 
-    fn command_ended(&mut self, pid: i32, ending: Ending) -> ControlFlow<LastAct> {
+    fn command_ended(&mut self, pid: i32, ending: Ending) -> ControlFlow<Termination> {
         self.command = None;
         self.events.first = None;
         self.terminal.take_back();
@@ -367,7 +367,7 @@ impl<'a> Supervisor<'a> {
 
     /// Carries out what the lifecycle answers to an event. Where an action fails, that is
     /// the next event.
-    fn feed(&mut self, event: Event) -> ControlFlow<LastAct> {
+    fn feed(&mut self, event: Event) -> ControlFlow<Termination> {
         let mut next = Some(event);
         while let Some(event) = next.take() {
             for action in self.lifecycle.on(event) {
@@ -375,7 +375,7 @@ impl<'a> Supervisor<'a> {
                     Action::Exit(ending) => {
                         let killed = matches!(ending, Ending::Killed(..));
                         self.terminal.restore(killed);
-                        return Break(self.status_rules.last_act(ending));
+                        return Break(self.status_rules.termination(ending));
                     }
                     Action::Suspend(signal) if !self.suspend(signal) => {
                         next = Some(Event::NotSuspended(signal));

@@ -191,7 +191,7 @@ impl<T: Copy + Ord> Events<T> {
             && let Some(first) = self.first
         {
             match wait::one(first) {
-                Waited::Nothing | Waited::NoChildren => {}
+                Waited::NoChange | Waited::NoChildren => {}
                 changed => {
                     // Its SIGCHLD may have been taken for another child.
                     self.children |= matches!(changed, Waited::Ended(..));
@@ -207,7 +207,7 @@ impl<T: Copy + Ord> Events<T> {
             return None;
         }
         match wait::any(|| procfs::children(own_pid())) {
-            Waited::Nothing => Some(self.reaped_all(true)),
+            Waited::NoChange => Some(self.reaped_all(true)),
             Waited::NoChildren => Some(self.reaped_all(false)),
             changed => {
                 self.room -= 1;

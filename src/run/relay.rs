@@ -249,7 +249,7 @@ impl Relay {
             ));
             return;
         }
-        if datagram.cut {
+        if datagram.truncated {
             self.warn_once(&format!(
                 "a notification from {whom} is not passed on: longer than 4096 bytes, or more \
                  descriptors than may be open (ulimit -n)"

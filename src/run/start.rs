@@ -167,5 +167,5 @@ fn close_inherited(
 ) {
     let kept = report.map(ReportFile::descriptor).into_iter();
     let kept = kept.chain(relay.map(Relay::socket)).chain(terminal.kept());
-    descriptors::release_inherited(own_pid == 1, &kept.collect::<Vec<_>>());
+    descriptors::close_inherited(own_pid == 1, &kept.collect::<Vec<_>>());
 }

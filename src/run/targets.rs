@@ -9,7 +9,7 @@ use crate::decide::reason::ProcessLabel;
 use crate::settings::ForwardTo;
 use crate::signal::{Received, Signal};
 use crate::sys::kill::Target;
-use crate::sys::spawn::Group;
+use crate::sys::spawn::ProcessGroup;
 use crate::sys::{process, signals};
 
 /// Which processes signals for the process group of the command go to. `first`: the
@@ -119,7 +119,7 @@ impl Supervisor<'_> {
 
     /// The process group of the command, if it is not ours.
     pub(super) fn own_group(&self) -> Option<i32> {
-        (self.terminal.group() != Group::Shared).then_some(self.child.pid)
+        (self.terminal.group() != ProcessGroup::Inherited).then_some(self.child.pid)
     }
 
     fn resume_group(&mut self, group: i32) {

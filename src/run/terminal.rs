@@ -18,7 +18,7 @@ use crate::processes::procfs;
 use crate::settings::ForwardTo;
 use crate::signal::{Received, Signal};
 use crate::sys::process;
-use crate::sys::spawn::Group;
+use crate::sys::spawn::ProcessGroup;
 use crate::sys::tty;
 
 /// The terminal as it was at the start, and what we changed.
@@ -27,7 +27,7 @@ use crate::sys::tty;
 pub(crate) struct Terminal {
     own_pid: i32,
     own_group: Pid,
-    group: Group,
+    group: ProcessGroup,
     /// Whether there was a controlling terminal.
     is_there: bool,
     /// The terminal, where it cannot be opened anew.
@@ -61,7 +61,7 @@ impl Terminal {
             own_pid,
             // Of no use without a terminal.
             own_group: Pid::from_raw(0),
-            group: Group::Own,
+            group: ProcessGroup::New,
             is_there: false,
             kept: None,
             job_control: false,
@@ -93,9 +93,9 @@ impl Terminal {
         terminal.job_control = !unknown;
         terminal.in_foreground = !unknown && foreground == own_group;
         terminal.group = match forward_to {
-            ForwardTo::Group if terminal.in_foreground => Group::OwnInForeground,
-            ForwardTo::Group => Group::Own,
-            ForwardTo::Command => Group::Shared,
+            ForwardTo::Group if terminal.in_foreground => ProcessGroup::NewForeground,
+            ForwardTo::Group => ProcessGroup::New,
+            ForwardTo::Command => ProcessGroup::Inherited,
         };
         if terminal.in_foreground {
             terminal.modes = tcgetattr(&device).ok();
@@ -105,7 +105,7 @@ impl Terminal {
     }
 
     /// The process group for the command.
-    pub(crate) fn group(&self) -> Group {
+    pub(crate) fn group(&self) -> ProcessGroup {
         self.group
     }
 
@@ -130,7 +130,7 @@ impl Terminal {
 
     /// Notes that the command was started, in the group that was chosen for it.
     pub(crate) fn note_started(&mut self, command: i32) {
-        if self.group == Group::OwnInForeground {
+        if self.group == ProcessGroup::NewForeground {
             self.gave_foreground = Some(command);
         }
     }

@@ -125,7 +125,7 @@ fn wait_for(pid: i32, unless_stopped: bool, taken: &mut bool) -> bool {
             Waited::Ended(..) | Waited::NoChildren => return true,
             Waited::Stopped(..) if unless_stopped => return false,
             Waited::Stopped(..) | Waited::Continued(_) => continue,
-            Waited::Nothing => {}
+            Waited::NoChange => {}
         }
         let left = PATIENCE.saturating_sub(start.elapsed());
         if left.is_zero() {

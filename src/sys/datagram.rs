@@ -48,7 +48,7 @@ pub(crate) struct Datagram {
     pub(crate) descriptors: Passed,
     /// Whether some of it did not fit: it is longer than 4096 bytes, or there
     /// was no room for its descriptors.
-    pub(crate) cut: bool,
+    pub(crate) truncated: bool,
 }
 
 /// A socket to receive messages on, with their senders' credentials; no call on
@@ -142,7 +142,7 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> nix::Result<Datagram> {
         sender,
         process,
         descriptors: descriptors.into(),
-        cut: header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0,
+        truncated: header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0,
     })
 }
 
@@ -242,7 +242,7 @@ mod tests {
         };
         assert_eq!(message.sender, Some(own));
         assert_eq!(message.descriptors.all().len(), 253);
-        assert!(!message.cut);
+        assert!(!message.truncated);
         for descriptor in message.descriptors.all() {
             let mut file = std::fs::File::from(descriptor.try_clone().unwrap());
             file.write_all(b"x").unwrap();
@@ -257,11 +257,11 @@ mod tests {
     #[test]
     fn a_message_that_is_too_long_is_known_as_cut() {
         let (to, from) = pair();
-        for (length, cut) in [(0, false), (4096, false), (4097, true)] {
+        for (length, truncated) in [(0, false), (4096, false), (4097, true)] {
             send(from.as_fd(), &vec![b'x'; length], &[]).unwrap();
             let message = receive(to.as_fd()).unwrap();
             assert_eq!(message.bytes.len(), length.min(4096));
-            assert_eq!(message.cut, cut, "{length}");
+            assert_eq!(message.truncated, truncated, "{length}");
         }
     }
 }

@@ -24,7 +24,7 @@ const LAST_RESORT: RawFd = 65_536;
 ///
 /// Nothing here can fail in a way that matters to the command: what cannot be
 /// given up is kept.
-pub(crate) fn release_inherited(pid1: bool, keep: &[BorrowedFd<'_>]) {
+pub(crate) fn close_inherited(pid1: bool, keep: &[BorrowedFd<'_>]) {
     let _ = nix::unistd::chdir("/");
     let null = placeholder().or_else(|| {
         // Every descriptor that the limit allows is taken.
@@ -134,7 +134,7 @@ fn open_descriptors() -> Option<Vec<RawFd>> {
     )
 }
 
-/// stderr, for as long as the program runs: [`release_inherited`] keeps it.
+/// stderr, for as long as the program runs: [`close_inherited`] keeps it.
 pub(super) fn stderr() -> BorrowedFd<'static> {
     // SAFETY: descriptor 2 is closed by nobody in this program. If it was
     // inherited closed, calls on it give EBADF until a placeholder takes it.

@@ -32,7 +32,7 @@ pub(crate) struct Inherited {
 /// asked for. The raw call is used because the C library's "all signals"
 /// leaves out 32 and 33. As PID 1 a signal that is not blocked and has its
 /// default action is dropped by the kernel (`pid_namespaces(7)`).
-pub(crate) fn take_over() -> Inherited {
+pub(crate) fn block_all() -> Inherited {
     let mut mask: KernelSet = 0;
     // SAFETY: both sets are live locals of the size that is passed along. The
     // call fails only for arguments that these are not.
@@ -54,16 +54,11 @@ pub(crate) fn take_over() -> Inherited {
 /// Gives the inherited state back to this process, to be called in the child
 /// just before it executes the command. What came in until then is delivered
 /// here.
-pub(crate) fn give_back(inherited: &Inherited) {
+pub(crate) fn restore(inherited: &Inherited) {
     if inherited.child_ignored {
         set_child_disposition(libc::SIG_IGN);
     }
     set_mask(inherited.mask);
-}
-
-/// Blocks every signal again, after [`give_back`] and a failed execve(2).
-pub(crate) fn block_all() {
-    set_mask(ALL);
 }
 
 /// Sets SIGCHLD's disposition and returns the one before. With SIGCHLD ignored
@@ -280,7 +275,7 @@ pub(crate) fn set_parent_death_signal(signal: Signal, parent: i32) -> nix::Resul
 
 /// Dies of `signal` by its default action, without a core dump of its own, and
 /// returns only if that signal does not end a process.
-pub(crate) fn die_of(signal: Signal) {
+pub(crate) fn raise_default(signal: Signal) {
     // RLIMIT_CORE does not stop a dump that core(5) pipes to a program. Should
     // it fail, a core too many is no reason to lie about the signal.
     let _ = nix::sys::prctl::set_dumpable(false);
@@ -320,7 +315,7 @@ mod tests {
                     nix::unistd::Pid::from_raw(0),
                     nix::unistd::Pid::from_raw(0),
                 );
-                take_over();
+                block_all();
                 let suspended = stop_by(Signal::TTIN, false);
                 super::super::process::exit(u8::from(suspended));
             }

@@ -24,20 +24,20 @@ pub(crate) struct Setup<'a> {
     /// The signal that it gets if `supervise` is killed.
     pub(crate) parent_death: Option<Signal>,
     /// The process group that it is to be in.
-    pub(crate) group: Group,
+    pub(crate) group: ProcessGroup,
     /// How its environment differs from ours.
     pub(crate) variables: &'a [Variable<'a>],
 }
 
 /// The process group that the command runs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Group {
-    /// Ours.
-    Shared,
-    /// Its own.
-    Own,
-    /// Its own, and made the terminal's foreground group before it executes.
-    OwnInForeground,
+pub(crate) enum ProcessGroup {
+    /// That of `supervise`.
+    Inherited,
+    /// One of its own.
+    New,
+    /// One of its own, made the foreground process group of the terminal before it executes.
+    NewForeground,
 }
 
 /// A change to the command's environment.
@@ -84,7 +84,7 @@ pub(crate) fn spawn(arguments: &[CString], setup: Setup<'_>) -> nix::Result<Chil
             // In both: whoever comes first, the group is there when the first
             // signal is forwarded to it. EACCES: the child did, and executes;
             // ESRCH cannot be: nobody but us reaps it.
-            if setup.group != Group::Shared {
+            if setup.group != ProcessGroup::Inherited {
                 let _ = setpgid(child, child);
             }
             Ok(Child {
@@ -101,11 +101,11 @@ pub(crate) fn spawn(arguments: &[CString], setup: Setup<'_>) -> nix::Result<Chil
 
 /// The child: becomes the command, or leaves a note why not.
 fn run(arguments: &[CString], setup: Setup<'_>, note: &Note) {
-    if setup.group != Group::Shared {
+    if setup.group != ProcessGroup::Inherited {
         // Cannot fail: it is no session leader and the group is its own.
         let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
     }
-    if setup.group == Group::OwnInForeground
+    if setup.group == ProcessGroup::NewForeground
         && let Some((device, _)) = tty::controlling_terminal()
     {
         // SIGTTOU is still blocked, so that this works from the new group,
@@ -118,7 +118,7 @@ fn run(arguments: &[CString], setup: Setup<'_>, note: &Note) {
         // would under any other init.
         let _ = signals::set_parent_death_signal(signal, setup.own_pid);
     }
-    name_to_itself(setup.own_pid);
+    rewrite_pid_variables(setup.own_pid);
     for variable in setup.variables {
         match *variable {
             Variable::Default(name, _) if environment::value_of(name).is_some() => {}
@@ -126,7 +126,7 @@ fn run(arguments: &[CString], setup: Setup<'_>, note: &Note) {
             Variable::Remove(name) => unset(name),
         }
     }
-    signals::give_back(&setup.inherited);
+    signals::restore(&setup.inherited);
     let error = exec::exec(arguments);
     signals::block_all();
     note.write(&error);
@@ -136,7 +136,7 @@ fn run(arguments: &[CString], setup: Setup<'_>, note: &Note) {
 /// that it is for the command: sockets passed by the service manager
 /// (`sd_listen_fds(3)`) and its watchdog (`sd_watchdog_enabled(3)`). Their readers
 /// ignore what is not for them.
-fn name_to_itself(parent: i32) {
+fn rewrite_pid_variables(parent: i32) {
     for variable in ["LISTEN_PID", "WATCHDOG_PID"] {
         let named = environment::value_of(variable).and_then(|pid| pid.to_str()?.parse().ok());
         if named == Some(parent) {

@@ -21,7 +21,7 @@ use super::descriptors::{above_stdio, stderr};
 ///
 /// # Errors
 /// EAGAIN: nothing can be written now; whatever else write(2) says.
-pub(crate) fn write_now(bytes: &[u8]) -> nix::Result<usize> {
+pub(crate) fn write_nonblocking(bytes: &[u8]) -> nix::Result<usize> {
     let kind = SFlag::from_bits_truncate(fstat(stderr())?.st_mode) & SFlag::S_IFMT;
     match kind {
         // A disk does not wait for a reader.

@@ -17,7 +17,7 @@ pub(crate) enum Waited {
     /// This child was resumed.
     Continued(i32),
     /// There are children, and none has anything to say.
-    Nothing,
+    NoChange,
     /// There are no children.
     NoChildren,
 }
@@ -49,7 +49,7 @@ fn wait(pid: i32, children: Option<fn() -> Vec<i32>>) -> Waited {
                     Some(children) if closing::is_busy() && !has_others(children) => {
                         Waited::NoChildren
                     }
-                    _ => Waited::Nothing,
+                    _ => Waited::NoChange,
                 };
             }
             Ok(pid) => {
@@ -65,7 +65,7 @@ fn wait(pid: i32, children: Option<fn() -> Vec<i32>>) -> Waited {
             Err(Errno::ECHILD) => return Waited::NoChildren,
             // It does not wait, so that nothing interrupts it for good.
             Err(Errno::EINTR) => {}
-            Err(_) => return Waited::Nothing,
+            Err(_) => return Waited::NoChange,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `env_logger` filters the records and hands each formatted line to [`Target`]. A reader
 //! of stderr may have stopped reading, and waiting for it would keep a container from
-//! stopping. A line that cannot be written at once ([`write_now`]) is therefore dropped
+//! stopping. A line that cannot be written at once ([`write_nonblocking`]) is therefore dropped
 //! and counted, and the next line that can be written is preceded by the number.
 //!
 //! No line is longer than what a pipe takes in one piece, and control characters are
@@ -20,7 +20,7 @@ use nix::errno::Errno;
 use serde::Serialize;
 
 use crate::settings::LogFormat;
-use crate::sys::stderr::write_now;
+use crate::sys::stderr::write_nonblocking;
 
 /// The maximum length of a line, in bytes: a pipe takes this much in one piece or not at
 /// all (`PIPE_BUF`, pipe(7)), so that lines of several writers do not mix.
@@ -113,7 +113,7 @@ impl Log {
 
     /// Writes a line if stderr takes it at once, and drops it otherwise.
     fn write(&mut self, line: &[u8]) {
-        if !(self.write_lost() && self.write_now(line)) {
+        if !(self.write_lost() && self.write_whole(line)) {
             self.lost += 1;
         }
     }
@@ -123,7 +123,7 @@ impl Log {
         if self.lost > 0 {
             let message = format!("log lines lost: {} (stderr not writable)", self.lost);
             let line = self.line(Level::Warn, &message);
-            if !self.write_now(line.as_bytes()) {
+            if !self.write_whole(line.as_bytes()) {
                 return false;
             }
             self.lost = 0;
@@ -132,12 +132,12 @@ impl Log {
     }
 
     /// Whether stderr took the whole line.
-    fn write_now(&mut self, line: &[u8]) -> bool {
+    fn write_whole(&mut self, line: &[u8]) -> bool {
         // The beginning of a line is ended first.
         let newline: &[u8] = if self.partial { b"\n" } else { b"" };
         let whole = [newline, line].concat();
         loop {
-            match write_now(&whole) {
+            match write_nonblocking(&whole) {
                 Ok(length) => {
                     self.partial = length < whole.len();
                     return !self.partial;
