@@ -450,7 +450,7 @@ fn when_the_command_cannot_be_executed_auto_leaves_others_alone_but_as_pid_1() {
     run.expect_exit(127);
     let left = run.errors();
     let pid = left.lines().find_map(|line| {
-        let (before, _) = line.split_once(" (sh) ")?;
+        let (before, _) = line.split_once(" (sh)")?;
         before.rsplit_once(' ')?.1.parse().ok()
     });
     let leftover = Leftover(pid.unwrap_or_else(|| panic!("nothing is left: {left}")));
