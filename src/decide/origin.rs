@@ -1,7 +1,7 @@
 //! Which processes a signal was for: `supervise` alone, or the process group that
 //! the command shares with it. Pure: what is known comes as [`Facts`].
 //!
-//! The kernel does not tell. What the terminal sends goes to a group, and so do a
+//! The kernel does not say. What the terminal sends goes to a group, and so do a
 //! shell's job control and its hang-up; anything else may have been for us alone.
 //! A signal that arrives twice is better than one that is lost.
 
@@ -28,7 +28,7 @@ pub(crate) fn is_job_control(signal: Signal) -> bool {
     [Signal::CONT, Signal::TSTP, Signal::TTIN, Signal::TTOU].contains(&signal)
 }
 
-/// Whether the terminal sends this signal for a key.
+/// Whether the terminal sends this signal for a key (Ctrl-C, Ctrl-\\, Ctrl-Z).
 pub(crate) fn may_be_typed(signal: Signal) -> bool {
     [Signal::INT, Signal::QUIT, Signal::TSTP].contains(&signal)
 }
@@ -65,7 +65,7 @@ pub(crate) struct Facts {
     pub(crate) command_suspended: bool,
     /// We were suspended, and this is the first SIGCONT since.
     pub(crate) resumed: bool,
-    /// It is a stop signal that was ignored when we started and that nobody named.
+    /// It is a stop signal that was ignored when we started and that no option names.
     pub(crate) ignored_at_start: bool,
 }
 
@@ -81,7 +81,7 @@ pub(crate) struct Origin {
     /// It may be a stop request while the command runs.
     pub(crate) may_request_stop: bool,
     /// It was typed. When the command has exited no program acts on the key any
-    /// more, and it may be a stop request whatever it was before.
+    /// more, and it may be a stop request even where it was none before.
     pub(crate) typed: bool,
 }
 
@@ -100,7 +100,7 @@ impl Origin {
     pub(crate) fn of(signal: Signal, facts: Facts) -> Self {
         let from_kernel = facts.sender == Sender::Kernel;
         let for_group = match signal {
-            // The kernel tells the leader of a session alone; others are told with
+            // The kernel signals the leader of a session alone, and other processes with
             // their groups.
             Signal::HUP | Signal::CONT if from_kernel => !facts.leads_session,
             _ if from_kernel => may_be_for_group(signal),

@@ -1,11 +1,11 @@
-//! The notification relay: what the command and its descendants tell the service
-//! manager (`sd_notify(3)`) goes on to it as ours. systemd knows `supervise` as the
-//! main process, so that `NotifyAccess=main` lets it through.
+//! The notification relay: notifications of the command and its descendants for the
+//! service manager (`sd_notify(3)`) are sent to it as ours. systemd knows `supervise` as
+//! the main process, so that `NotifyAccess=main` accepts them.
 //!
-//! The command finds a socket of ours in `NOTIFY_SOCKET`. Each message goes upstream
-//! as it is, with the descriptors that came with it, but for its MAINPID lines:
-//! passed on, they would make systemd take another process for the main one and
-//! drop whatever we send afterwards.
+//! The command finds a socket of ours in `NOTIFY_SOCKET`. Each message is relayed
+//! unchanged, with the descriptors that came with it, except for its MAINPID lines:
+//! because of them systemd would take another process for the main one and drop
+//! all later messages of ours.
 
 mod address;
 mod message;
@@ -50,16 +50,16 @@ const LAST_BATCH: usize = 4096;
 /// The number of the control group in which all others are: to be in it proves nothing.
 const ROOT_GROUP: u64 = 1;
 
-/// As many descriptors as are enough for whatever is passed to us.
+/// As many descriptors as are enough for what may be passed to us.
 const ENOUGH: u64 = 4096;
 
-/// How long the end waits at most for a manager that has no room.
+/// How long the exit waits at most for a manager that has no room.
 const LAST_WAIT: Duration = Duration::from_millis(100);
 
 /// How often is tried again to have descriptors closed.
 const CLOSE_AGAIN: Duration = Duration::from_secs(1);
 
-/// The relay, between the start and the end of the command.
+/// The relay, between the start and the exit of the command.
 #[derive(Debug)]
 pub(crate) struct Relay {
     own_pid: i32,
@@ -81,7 +81,7 @@ pub(crate) struct Relay {
     user: Option<u32>,
     /// The process that a MAINPID line has named.
     main: Option<Identity>,
-    /// Whether the command has said that it is ready.
+    /// Whether READY=1 has come.
     ready: bool,
     /// Whether a stranger's message, or one that failed, was warned of.
     warned: bool,
@@ -89,8 +89,8 @@ pub(crate) struct Relay {
 
 impl Relay {
     /// Opens the relay, before the command is started. `None` where there is
-    /// nobody to relay to, no `NOTIFY_SOCKET` or one that is no Unix socket, and
-    /// nobody wants to `listen` either.
+    /// no service manager to relay to (`NOTIFY_SOCKET` is missing or not a Unix
+    /// socket) and `listen`, for READY=1, is not set.
     ///
     /// # Errors
     /// One line: what failed, and why.
@@ -131,7 +131,7 @@ impl Relay {
         &self.address
     }
 
-    /// The socket, to be kept when descriptors are let go of.
+    /// The socket, which stays open when inherited descriptors are closed.
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
@@ -143,7 +143,7 @@ impl Relay {
             self.limit = descriptors::raise_limit_to(ENOUGH);
         }
         closing::start();
-        // Where nothing is taken in, what is closed meanwhile ends the wait.
+        // Where no message is taken in, the exit of a closing child ends the wait.
         let full = closing::is_full(self.limit);
         let listening = if full {
             PollFlags::empty()
@@ -172,7 +172,7 @@ impl Relay {
         self.relay(LAST_BATCH, command);
     }
 
-    /// Relays what was said last. If the manager has no room it is waited for, for a
+    /// Relays the last messages. If the manager has no room it is waited for, for a
     /// short time and not longer than `left`, the time to the deadline.
     pub(crate) fn finish(&mut self, left: Option<Duration>) {
         self.finish_until(Instant::now() + last_wait(left));
@@ -187,8 +187,8 @@ impl Relay {
         }
     }
 
-    /// Tells the manager something of our own, where we are the main process of its
-    /// unit: a STOPPING from anyone else would have it stop the whole unit.
+    /// Sends the manager a message of our own, where we are the main process of its
+    /// unit: a STOPPING of any other process would have it stop the whole unit.
     pub(crate) fn notify(&mut self, text: &str) {
         if !self.main_of_unit {
             return;
@@ -200,13 +200,13 @@ impl Relay {
         self.send();
     }
 
-    /// Whether the command has said that it is ready.
+    /// Whether the command or a descendant has sent READY=1.
     pub(crate) fn is_ready(&self) -> bool {
         self.ready
     }
 
     /// The process that has been named as the main one, if it is a child of ours
-    /// now that the command has ended. It is named once.
+    /// now that the command has exited. It is returned once.
     pub(crate) fn successor(&mut self) -> Option<i32> {
         let main = self.main.take()?;
         let stat = procfs::stat(main.pid)?;
@@ -217,7 +217,7 @@ impl Relay {
 /// Messages, from the queue of our socket to that of the manager.
 impl Relay {
     fn relay(&mut self, at_most: usize, command: Option<i32>) {
-        // Once the command is reaped nothing tells it.
+        // Unknown once the command is reaped.
         self.user = command.and_then(procfs::uid).or(self.user);
         for _ in 0..at_most {
             self.send();
@@ -226,7 +226,7 @@ impl Relay {
             }
             match datagram::receive(self.socket.as_fd()) {
                 Ok(datagram) => self.accept(datagram, command),
-                // None there; anything else would come again and again, and the
+                // No message; any other error would come again and again, and the
                 // next turn of the loop tries again.
                 Err(_) => break,
             }
@@ -333,7 +333,7 @@ impl Relay {
         }
     }
 
-    /// Complains once. A stranger must not be able to fill the log.
+    /// Warns once. A stranger must not be able to fill the log.
     fn warn_once(&mut self, what: &str) {
         if self.warned {
             debug!("{what}");
@@ -347,7 +347,7 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         if let Some(file) = &self.file {
-            // If it cannot be removed, nobody listens there any more.
+            // If it cannot be removed, no process listens there any more.
             let _ = std::fs::remove_file(file);
         }
         // Nothing more comes in. What is there must not be left to the kernel, which

@@ -157,8 +157,8 @@ fn fork_advice(errno: Errno) -> &'static str {
     }
 }
 
-/// Closes what the command has inherited and we do not need: from here on nothing may end
-/// us except the exit of the command and a stop.
+/// Closes what the command has inherited and we do not need: from here on we exit
+/// only after the command or a stop.
 fn close_inherited(
     own_pid: i32,
     report: Option<&ReportFile>,

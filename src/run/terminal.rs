@@ -38,8 +38,8 @@ pub(crate) struct Terminal {
     in_foreground: bool,
     leads_session: bool,
     session_leader: Option<i32>,
-    /// Whether the kernel sends us SIGHUP in the name of a parent that ends: that is for
-    /// us alone, and nothing tells it from what a shell sends its jobs.
+    /// Whether the kernel sends us SIGHUP in the name of a parent that exits: that is for
+    /// us alone, and looks the same as the SIGHUP that a shell sends its jobs.
     parent_death_hangs_up: bool,
     is_stdin: bool,
     /// How it was set when we started in its foreground.
@@ -51,7 +51,7 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Looks where we are.
     ///
-    /// `parent_death`: what the kernel sends us in the name of our parent when that ends.
+    /// `parent_death`: the signal that the kernel sends us when our parent exits.
     pub(crate) fn inspect(
         own_pid: i32,
         forward_to: ForwardTo,
@@ -88,7 +88,7 @@ impl Terminal {
         terminal.leads_session = leader == Some(own_pid);
         terminal.is_stdin = tcgetpgrp(std::io::stdin()).is_ok();
         // A leader outside our PID namespace shows as 0, whichever it is: that
-        // proves nothing, and whoever is out there does the job control.
+        // proves nothing, and the job control is done out there.
         let unknown = own_group.as_raw() == 0 || foreground.as_raw() == 0;
         terminal.job_control = !unknown;
         terminal.in_foreground = !unknown && foreground == own_group;
@@ -128,7 +128,7 @@ impl Terminal {
         self.device().map(|(_, foreground)| foreground)
     }
 
-    /// Notes that the command was started, in the group that was chosen for it.
+    /// Records that the command was started, in the group that was chosen for it.
     pub(crate) fn note_started(&mut self, command: i32) {
         if self.group == ProcessGroup::NewForeground {
             self.gave_foreground = Some(command);
@@ -140,13 +140,13 @@ impl Terminal {
         self.job_control
     }
 
-    /// Whether somebody could resume us if we stopped: nobody can where we lead
+    /// Whether a process could resume us if we were suspended: none could where we lead
     /// the session or are PID 1, or only inits are above us. Elsewhere the kernel knows.
     pub(crate) fn can_suspend(&self) -> bool {
         self.job_control && !self.leads_session && self.own_pid != 1 && self.may_be_job()
     }
 
-    /// Whether our group may be the job of a shell; also where /proc does not show who is
+    /// Whether our group may be the job of a shell; also where /proc does not show what is
     /// above us in the session. To the kernel any parent is one that may resume us.
     fn may_be_job(&self) -> bool {
         if !procfs::shows_own_namespace(self.own_pid) {
@@ -217,7 +217,7 @@ impl Terminal {
         let may_be_shell = pid > 1 && pid != self.own_pid && pid != self.own_group.as_raw();
         if may_be_shell
             && self.session_leader == Some(pid)
-            // Nothing else is judged by who sent it.
+            // No other signal is judged by its sender.
             && (received.signal != Signal::HUP
                 || !self.parent_death_hangs_up && may_handle(pid, &[Signal::CHLD]))
         {
@@ -240,7 +240,7 @@ impl Terminal {
             && self.is_alone()
     }
 
-    /// Makes the group that the command is in the foreground group, and returns it
+    /// Makes the process group of the command the foreground group, and returns it
     /// if that was possible. All signals are blocked here, SIGTTOU among them, so
     /// that this works from the background too.
     pub(crate) fn give_foreground(&mut self, command: i32) -> Option<i32> {
@@ -287,8 +287,8 @@ impl Terminal {
             .all(|pid| !is_member(pid))
     }
 
-    /// Takes the foreground back that was handed over, when the command has exited: keys
-    /// are for us from then on, whatever of its group is left.
+    /// Takes the foreground back that was given away, when the command has exited:
+    /// terminal signals are for us from then on, whatever remains of its group.
     pub(crate) fn take_back(&self) {
         if self.gave_foreground.is_some() {
             self.reclaim();
@@ -307,7 +307,7 @@ impl Terminal {
         ours.then_some(device)
     }
 
-    /// Leaves the terminal as it was. `killed`: a signal ended the command, so
+    /// Leaves the terminal as it was. `killed`: a signal killed the command, so
     /// that it cannot have meant to leave the modes as they are.
     pub(crate) fn restore(&self, killed: bool) {
         if !(self.gave_foreground.is_some() || self.in_foreground && killed) {
@@ -326,8 +326,8 @@ impl Terminal {
 }
 
 /// Whether a process handles one of these signals. A shell with job control handles the
-/// end of its children; an init, and others that pass a signal on to their child alone,
-/// wait for it. One that is gone counts as a shell: that ends when it has hung up its jobs.
+/// end of its children; an init, and others that forward a signal to their child alone,
+/// wait for it. One that is gone counts as a shell: that exits when it has hung up its jobs.
 fn may_handle(pid: i32, signals: &[Signal]) -> bool {
     procfs::signal_sets(pid)
         .is_none_or(|sets| signals.iter().any(|signal| sets.handled.contains(*signal)))

@@ -14,14 +14,14 @@ use crate::decide::origin::{Facts, Sender};
 use crate::decide::step::{Scope, Timer};
 use crate::signal::SignalSet;
 
-/// The longest course without repetition has eight events: stop, ask the rest,
-/// command ended, some left, grace over, kill again, some left, kill over.
+/// The longest course without repetition has eight events: stop, signal the
+/// rest, command ended, some left, grace over, kill again, some left, give up.
 /// This leaves room for others in between.
 const DEPTH: usize = 11;
 
 const GRACE: Duration = Duration::from_secs(8);
 
-/// Endings, told apart from the one that `KillOver` makes up.
+/// Endings, all different from the one that `GiveUp` makes up.
 const ENDINGS: [Ending; 3] = [
     Ending::Exited(3),
     Ending::Killed(Signal::TERM, false),
@@ -65,8 +65,8 @@ fn truly_received(received: Received) -> bool {
     received.value == 1
 }
 
-/// The command was stopped by a key, by somebody, and for want of the terminal
-/// with and without it being ours to give.
+/// The command was suspended by Ctrl-Z, by another process, and because it wants the
+/// terminal, with and without that being ours to give.
 fn stops() -> [Event; 4] {
     [
         (Signal::TSTP, false),
@@ -105,8 +105,8 @@ struct World {
     rules: Rules,
     armed: Vec<Timer>,
     command_alive: bool,
-    command_stopped: bool,
-    /// How often it was stopped after it was asked to stop.
+    suspended: bool,
+    /// How often it was suspended after it received a stop request.
     stops: u8,
     command_ending: Option<Ending>,
     /// We were to stop ourselves, and whether that worked is not known yet.
@@ -115,7 +115,7 @@ struct World {
     giving_foreground: Option<Signal>,
     stop_requested: bool,
     /// The command has received a stop request, from us or from the sender itself.
-    command_asked: bool,
+    command_signaled: bool,
     /// A stop request was received and not forwarded, as it is to be.
     held: Option<Signal>,
     delay_over: bool,
@@ -123,10 +123,10 @@ struct World {
     delaying: bool,
     /// The command has exited, and every child that has is reaped.
     settled: bool,
-    /// A second key has ended the grace period.
+    /// A second Ctrl-C has ended the grace period.
     cut_short: bool,
-    asked_while_alive: u32,
-    asked_after: u32,
+    rest_signaled_while_alive: u32,
+    rest_signaled_after: u32,
     grace_armed: u32,
     grace_over: bool,
     killed: bool,
@@ -139,20 +139,20 @@ impl World {
             rules,
             armed: Vec::new(),
             command_alive: true,
-            command_stopped: false,
+            suspended: false,
             stops: 0,
             command_ending: None,
             suspending: None,
             giving_foreground: None,
             stop_requested: false,
-            command_asked: false,
+            command_signaled: false,
             held: None,
             delay_over: false,
             delaying: false,
             settled: false,
             cut_short: false,
-            asked_while_alive: 0,
-            asked_after: 0,
+            rest_signaled_while_alive: 0,
+            rest_signaled_after: 0,
             grace_armed: 0,
             grace_over: false,
             killed: false,
@@ -201,7 +201,7 @@ impl World {
                 leads_session: false,
                 stdin_is_terminal: holds("stdin_is_terminal"),
                 handled: holds("handled"),
-                command_suspended: self.command_stopped && self.command_alive,
+                command_suspended: self.suspended && self.command_alive,
                 resumed: holds("resumed"),
                 ignored_at_start: holds("ignored_at_start"),
             };
@@ -254,26 +254,26 @@ impl World {
             self.check(event, action);
         }
         self.check_end_in_sight(event);
-        let asked_now = actions
+        let requested_now = actions
             .iter()
             .any(|action| matches!(action, Action::Notice(Notice::Stopping(_))));
-        let stopped_now = matches!(event, Event::CommandStopped { .. }) && self.stop_requested;
-        if stopped_now {
+        let suspended_now = matches!(event, Event::CommandStopped { .. }) && self.stop_requested;
+        if suspended_now {
             self.stops = self.stops.saturating_add(1);
         }
-        let can_go_on = stopped_now && self.stops <= RESUMES;
-        let held = self.held.is_some() && !self.command_asked;
+        let can_go_on = suspended_now && self.stops <= RESUMES;
+        let held = self.held.is_some() && !self.command_signaled;
         assert!(
             !(held && self.delay_over && self.command_alive),
-            "the delay is over and the command was not asked"
+            "the delay is over and the command was not signaled"
         );
-        if (asked_now && !held && self.command_stopped || can_go_on)
+        if (requested_now && !held && self.suspended || can_go_on)
             && self.command_alive
             && !self.killed
         {
             assert!(
                 actions.contains(&Action::Resume),
-                "asked to stop and left stopped"
+                "sent a stop request and left suspended"
             );
         }
     }
@@ -293,15 +293,15 @@ impl World {
                 self.command_ending = Some(ending);
             }
             Event::CommandHandedOn { ending, .. } => {
-                self.command_stopped = false;
-                // Nobody was asked: the new one is what there is to be stopped.
+                self.suspended = false;
+                // Without a stop request the new one is the command.
                 if self.stop_requested {
                     self.command_alive = false;
                     self.command_ending = Some(ending);
                 }
             }
-            Event::CommandStopped { .. } => self.command_stopped = true,
-            Event::CommandContinued => self.command_stopped = false,
+            Event::CommandStopped { .. } => self.suspended = true,
+            Event::CommandContinued => self.suspended = false,
             Event::Expired(timer) => {
                 self.armed.retain(|armed| *armed != timer);
                 self.grace_over |= timer == Timer::GraceOver;
@@ -309,7 +309,7 @@ impl World {
             }
             Event::Signal(received, origin) => {
                 let stop = self.is_stop(received, origin);
-                self.command_asked |= stop && truly_received(received);
+                self.command_signaled |= stop && truly_received(received);
             }
             Event::InitExitsWithUs => self.rules.pid1 = true,
             // A rehearsal's signal is for us alone.
@@ -324,20 +324,20 @@ impl World {
     /// The leftovers of a command that has exited are not signaled during the delay, and
     /// then they are: they may be the service.
     fn check_delay(&mut self, event: Event, actions: &[Action]) {
-        let asks_rest = actions.contains(&Action::TerminateRest);
-        let asks_again = self
+        let signals_rest = actions.contains(&Action::TerminateRest);
+        let requests_again = self
             .as_signal(event)
             .is_some_and(|(received, origin)| self.is_stop(received, origin));
         if self.delaying {
-            if event == Event::Expired(Timer::DelayOver) || asks_again {
+            if event == Event::Expired(Timer::DelayOver) || requests_again {
                 self.delaying = false;
                 let spared = self.rules.leftovers == LeftoverPolicy::Leave;
                 assert!(
-                    asks_rest || self.command_alive || spared,
+                    signals_rest || self.command_alive || spared,
                     "the delay is over and the leftovers were not signaled"
                 );
             } else {
-                assert!(!asks_rest, "signaled during the delay");
+                assert!(!signals_rest, "signaled during the delay");
             }
         }
         let delayed = actions.contains(&Action::Notice(Notice::Delayed));
@@ -345,14 +345,14 @@ impl World {
             .iter()
             .any(|a| matches!(a, Action::Notice(Notice::Stopping(_))));
         // What was signaled because the command exited has nothing left to wait for.
-        let signaled = self.asked_after > 0;
+        let signaled = self.rest_signaled_after > 0;
         let can_wait = !self.rules.delay.is_zero() && !self.command_alive && !signaled;
         assert!(delayed || !(requested && can_wait), "not delayed");
         self.delaying |= delayed;
     }
 
     /// A signal is answered at once: a stop request starts a stop, SIGCONT resumes,
-    /// and when the command has exited a key acts on what is left.
+    /// and when the command has exited a key acts on the leftover processes.
     fn check_answer(&self, event: Event, actions: &[Action]) {
         let Some((received, origin)) = self.as_signal(event) else {
             return;
@@ -364,14 +364,13 @@ impl World {
         if self.command_alive {
             assert_eq!(begins, is_stop && !self.stop_requested, "a stop begins");
             if !is_stop && !self.stop_requested {
-                let resumes = received.signal == Signal::CONT
-                    && self.command_stopped
-                    && origin.received_by_command;
+                let resumes =
+                    received.signal == Signal::CONT && self.suspended && origin.received_by_command;
                 assert_eq!(actions.contains(&Action::Resume), resumes, "resumed");
             }
             return;
         }
-        let sweeping = self.asked_after > 0;
+        let sweeping = self.rest_signaled_after > 0;
         let leave = self.rules.leftovers == LeftoverPolicy::Leave && !self.stop_requested;
         let can_begin = !self.stop_requested && !leave && !self.killed;
         let expected = is_stop && can_begin && (!sweeping || origin.typed);
@@ -379,7 +378,7 @@ impl World {
         if begins && !sweeping && self.settled && self.rules.delay.is_zero() && !self.no_grace() {
             assert!(
                 actions.contains(&Action::TerminateRest),
-                "nothing else would ask"
+                "nothing else would signal them"
             );
         }
         let second = is_stop && origin.typed && self.stop_requested && sweeping;
@@ -387,7 +386,7 @@ impl World {
             .iter()
             .any(|a| matches!(a, Action::Notice(Notice::CutShort(_))));
         let expected = second && !self.killed && !self.no_end();
-        assert_eq!(cuts_short, expected, "a second key kills");
+        assert_eq!(cuts_short, expected, "a second Ctrl-C kills");
         let suspends = received.signal == Signal::TSTP
             && origin.typed
             && self.rules.job_control
@@ -420,7 +419,7 @@ impl World {
             None => (None, false),
         };
         if actions.contains(&Action::Notice(Notice::Delayed)) {
-            assert!(!self.rules.delay.is_zero(), "delayed without being told to");
+            assert!(!self.rules.delay.is_zero(), "delayed without --stop-delay");
             assert!(!self.stop_requested, "only the first stop request is held");
             assert_eq!(forwards, [], "held and forwarded");
             let holds = to_forward.is_some() || !self.command_alive;
@@ -455,16 +454,16 @@ impl World {
             Action::Notice(Notice::Stopping(request)) => self.check_request(event, *request),
             Action::Notice(Notice::Waiting) => {
                 assert_eq!(event, Event::Expired(Timer::StillWaiting));
-                assert!(!self.killed, "said after the killing");
+                assert!(!self.killed, "told after SIGKILL");
             }
             Action::Forward { stop, .. } => {
-                assert!(self.command_alive, "a reaped pid was signalled");
-                self.command_asked |= stop;
+                assert!(self.command_alive, "a reaped pid was signaled");
+                self.command_signaled |= stop;
             }
             Action::CommandReceived(signal) => {
                 let had = matches!(event, Event::Signal(received, _)
                     if received.signal == *signal && truly_received(received));
-                assert!(had && self.command_alive, "noted and has not had it");
+                assert!(had && self.command_alive, "recorded and not received");
             }
             // Looked at with the event as a whole.
             Action::TakeOn(_) | Action::Notice(Notice::Delayed) => {}
@@ -476,22 +475,22 @@ impl World {
                 assert_ne!(
                     self.rules.leftovers,
                     LeftoverPolicy::Leave,
-                    "left means not asked"
+                    "leftover processes are not to be signaled"
                 );
                 if self.command_alive {
-                    assert!(self.stop_requested, "asked without a stop request");
-                    self.asked_while_alive += 1;
+                    assert!(self.stop_requested, "signaled without a stop request");
+                    self.rest_signaled_while_alive += 1;
                 } else {
                     let left = self.rules.leftovers == LeftoverPolicy::Auto && !self.rules.pid1;
-                    assert!(self.stop_requested || !left, "asked what was to be left");
-                    self.asked_after += 1;
+                    assert!(self.stop_requested || !left, "signaled what was to be left");
+                    self.rest_signaled_after += 1;
                 }
                 assert!(
-                    self.asked_while_alive <= 1 && self.asked_after <= 1,
-                    "asked twice"
+                    self.rest_signaled_while_alive <= 1 && self.rest_signaled_after <= 1,
+                    "signaled twice"
                 );
             }
-            Action::Notice(Notice::GraceOver) => assert!(!self.killed, "said before it is done"),
+            Action::Notice(Notice::GraceOver) => assert!(!self.killed, "told before it is done"),
             Action::Notice(Notice::CutShort(signal)) => self.check_cut_short(event, *signal),
             Action::Kill(scope) => {
                 assert!(
@@ -500,13 +499,16 @@ impl World {
                 );
                 assert_ne!(self.rules.grace, Grace::Infinite, "infinity means never");
                 if self.command_alive && !no_grace {
-                    assert!(self.command_asked, "the command was killed, not asked");
+                    assert!(
+                        self.command_signaled,
+                        "the command was killed without a stop request"
+                    );
                 }
                 match scope {
                     Scope::Command => assert!(self.command_alive, "a reaped pid was killed"),
                     Scope::Everything => assert!(
-                        no_grace || self.asked_while_alive + self.asked_after > 0,
-                        "the rest was killed, not asked"
+                        no_grace || self.rest_signaled_while_alive + self.rest_signaled_after > 0,
+                        "the rest was killed without SIGTERM"
                     ),
                 }
                 self.killed = true;
@@ -530,7 +532,7 @@ impl World {
                     assert_eq!(
                         event,
                         Event::Expired(Timer::GiveUp),
-                        "ended before the command"
+                        "exit before the command"
                     );
                     made_up
                 });
@@ -558,7 +560,7 @@ impl World {
     fn check_cut_short(&mut self, event: Event, signal: Signal) {
         let typed = matches!(event, Event::Signal(received, origin)
             if received.signal == signal && origin.typed);
-        assert!(typed && !self.killed, "cut short by no key");
+        assert!(typed && !self.killed, "cut short without a key");
         assert!(
             self.stop_requested && !self.command_alive,
             "cut short by the first key, or one that the command acts on"
@@ -596,12 +598,15 @@ impl World {
                 self.giving_foreground = Some(*signal);
             }
             Action::Suspend(signal) => {
-                assert!(self.rules.job_control, "stopped with nobody to resume us");
+                assert!(
+                    self.rules.job_control,
+                    "suspended with no shell to resume us"
+                );
                 if self.command_alive {
-                    assert!(!self.stop_requested, "stopped while stopping");
+                    assert!(!self.stop_requested, "suspended during a stop");
                 } else {
                     let key = matches!(event, Event::Signal(_, origin) if origin.typed);
-                    assert!(key, "stopped without the command and without a key");
+                    assert!(key, "suspended without the command and without a key");
                 }
                 self.suspending = Some(*signal);
             }
@@ -615,16 +620,16 @@ impl World {
     /// What must hold between events: the end is always in sight.
     fn check_end_in_sight(&self, event: Event) {
         if event == Event::NothingLeft && !self.command_alive {
-            assert!(self.exited, "ends at once when nothing is left");
+            assert!(self.exited, "exits at once when nothing is left");
         }
         if event == Event::Expired(Timer::GiveUp) {
-            assert!(self.exited, "ends when SIGKILL has had its time");
+            assert!(self.exited, "exits when SIGKILL has had its time");
         }
         if self.exited {
             return;
         }
         let finite = self.rules.grace != Grace::Infinite;
-        let sweeping = self.asked_after > 0;
+        let sweeping = self.rest_signaled_after > 0;
         if finite && (self.stop_requested || sweeping) {
             let next = if self.killed {
                 Timer::GiveUp

@@ -48,7 +48,7 @@ pub(super) fn bind(socket: &OwnedFd) -> nix::Result<(OsString, Option<PathBuf>)>
 }
 
 /// Gives the socket a file in `$RUNTIME_DIRECTORY` or /run, where that is possible:
-/// not every client knows abstract names, and those end at a network namespace.
+/// not every client knows abstract names, and those are limited to a network namespace.
 fn bind_in_a_folder(socket: &OwnedFd) -> Option<PathBuf> {
     let runtime = std::env::var_os("RUNTIME_DIRECTORY").unwrap_or_default();
     let folders = std::env::split_paths(&runtime).chain([PathBuf::from("/run")]);
@@ -79,9 +79,9 @@ fn bind_to(socket: &OwnedFd, path: &Path) -> nix::Result<()> {
     bound
 }
 
-/// Gives the socket a file that everyone may send to: whoever the command becomes may,
-/// and who it was is checked. Not chmod(2), which in a folder of another user's may meet
-/// another file.
+/// Gives the socket a file that every user may send to, because the command may become
+/// another user, and senders are checked. Not by chmod(2), which in a folder of another
+/// user may meet another file.
 fn bind_for_all(socket: &OwnedFd, address: &UnixAddr) -> nix::Result<()> {
     let before = umask(Mode::from_bits_truncate(0o111));
     let bound = socket::bind(socket.as_raw_fd(), address);

@@ -2,21 +2,21 @@
 
 use crate::processes::procfs::Ancestry;
 
-/// For what a sender may speak.
+/// What a sender may notify of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// For the command: it is a descendant of ours, or was in our control group.
+    /// Of everything: it is a descendant of ours, or was in our control group.
     Proven,
-    /// For its state alone. It has ended, as one that sends a message and nothing else
-    /// often has, and its user fits.
+    /// Of the state only. It has exited, as a process that sends one message often has,
+    /// and its user fits.
     Unproven,
-    /// For nothing.
+    /// Of nothing.
     Stranger,
 }
 
-/// For what a sender may speak, from what /proc says of it, whether its user is root,
+/// What a sender may notify of, from its ancestry, whether its user is root,
 /// ours or the command's, and whether it was in our control group, which is looked up
-/// only where the rest does not tell.
+/// only where the rest does not decide.
 pub(super) fn standing(
     ancestry: Ancestry,
     user_fits: bool,
@@ -51,7 +51,7 @@ pub(super) fn harmless_lines(message: &[u8]) -> Vec<u8> {
     kept.join(&b'\n')
 }
 
-/// What is passed on of a message, and the last pid that a MAINPID line names.
+/// What is relayed of a message, and the last pid that a MAINPID line names.
 /// MAINPIDFD and MAINPIDFDID go with it.
 pub(super) fn without_main_pid(message: &[u8]) -> (Vec<u8>, Option<i32>) {
     let mut main = None;
