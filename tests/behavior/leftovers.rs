@@ -9,7 +9,7 @@ use crate::harness::*;
 const NEVER: &str = "trap '' TERM; while :; do sleep 0.05; done";
 
 #[test]
-fn leftovers_are_asked_when_the_command_has_ended_and_waited_for() {
+fn leftovers_are_signaled_after_the_command_exits() {
     for home in homes() {
         // The worker is asked after its parent has gone: it says who its
         // parent is then, which is supervise.
@@ -30,7 +30,7 @@ fn leftovers_are_asked_when_the_command_has_ended_and_waited_for() {
 }
 
 #[test]
-fn a_leftover_that_is_stopped_is_resumed_to_hear_that_it_should_end() {
+fn a_stop_request_resumes_a_suspended_leftover() {
     // With -g it is asked with the group, and nobody asks it again.
     for (home, options) in homes()
         .into_iter()
@@ -44,9 +44,7 @@ fn a_leftover_that_is_stopped_is_resumed_to_hear_that_it_should_end() {
         run.ready();
         run.ready();
         let worker = children_of(run.command())[0];
-        eventually("it is stopped", || {
-            status_field(worker, "State").is_some_and(|state| state.starts_with('T'))
-        });
+        wait_for_state(worker, 'T');
         run.signal(libc::SIGTERM);
         run.expect_line("saved");
         run.expect_exit(0);
@@ -54,7 +52,7 @@ fn a_leftover_that_is_stopped_is_resumed_to_hear_that_it_should_end() {
 }
 
 #[test]
-fn the_deadline_belongs_to_everything_not_to_the_command() {
+fn the_deadline_holds_for_all_processes() {
     for home in homes() {
         let script = format!(
             "(trap '' TERM; echo ready 1; {NEVER}) & trap 'exit 0' TERM; echo ready 2; while :; do sleep 0.01; done"
@@ -73,7 +71,7 @@ fn the_deadline_belongs_to_everything_not_to_the_command() {
 }
 
 #[test]
-fn nobody_is_asked_twice() {
+fn no_process_is_signaled_twice() {
     let fixture = fixture();
     for home in homes() {
         for options in ["", "-g"] {
@@ -115,7 +113,7 @@ fn nobody_is_asked_twice() {
 }
 
 #[test]
-fn everything_else_is_asked_at_three_quarters_if_the_command_hangs() {
+fn other_processes_are_signaled_at_three_quarters_if_the_command_hangs() {
     for home in homes() {
         let script = "(trap 'echo saved; exit 0' TERM; echo ready 1; while :; do sleep 0.01; done) & trap : TERM; echo ready 2; while :; do sleep 0.01; done";
         let mut run = start(home).options("-t 2s").shell(script);
@@ -130,7 +128,7 @@ fn everything_else_is_asked_at_three_quarters_if_the_command_hangs() {
 }
 
 #[test]
-fn with_hardly_a_descriptor_left_everything_is_still_asked() {
+fn few_descriptors_are_enough_to_signal_all_processes() {
     // Found one by one: as PID 1 because `-g` has signaled some already. The worker is
     // no child of supervise, so that a descriptor is wanted for it. The whole grace
     // period is there for the answer, however busy the machine is.
@@ -155,7 +153,7 @@ fn with_hardly_a_descriptor_left_everything_is_still_asked() {
 const DAEMON: &str = "setsid sh -c 'trap \"echo daemon saved; exit 0\" TERM; echo ready $$; while :; do sleep 0.01; done' &";
 
 #[test]
-fn what_left_the_group_and_the_session_is_asked_too() {
+fn processes_in_other_sessions_are_signaled() {
     for home in homes() {
         for escape in [
             DAEMON.to_owned(),
@@ -175,9 +173,8 @@ fn what_left_the_group_and_the_session_is_asked_too() {
 }
 
 #[test]
-fn what_is_forked_while_leftovers_are_looked_for_is_asked_too() {
-    if !cfg!(target_arch = "x86_64") {
-        skipped("the fixture follows system calls of x86-64 only");
+fn a_process_forked_during_the_scan_is_signaled() {
+    if lacks_tracer() {
         return;
     }
     let fixture = fixture();
@@ -197,7 +194,7 @@ fn what_is_forked_while_leftovers_are_looked_for_is_asked_too() {
 }
 
 #[test]
-fn what_another_thread_forked_is_asked_too() {
+fn a_process_forked_by_another_thread_is_signaled() {
     let fixture = fixture();
     let mut run = start(Home::Plain).options("-t 1s").shell(&format!(
         "{fixture} thread-fork sh -c 'trap \"echo saved; exit 0\" TERM; echo ready $$; while :; do sleep 0.01; done' &
@@ -211,9 +208,8 @@ fn what_another_thread_forked_is_asked_too() {
 }
 
 #[test]
-fn a_namespace_inside_ends_with_the_rest() {
-    if !is_root() {
-        skipped("a PID namespace needs root");
+fn a_nested_pid_namespace_is_killed_at_the_deadline() {
+    if lacks_root("a PID namespace") {
         return;
     }
     // PID 1 of the inner one does not end by SIGTERM, nor does unshare.
@@ -229,7 +225,7 @@ fn a_namespace_inside_ends_with_the_rest() {
 }
 
 #[test]
-fn what_forks_without_end_is_gone_in_the_end() {
+fn processes_that_fork_without_end_are_all_killed() {
     for home in homes() {
         // Each leaves the session and ignores what it is asked. The number is
         // what they are found by.
@@ -274,7 +270,7 @@ fn with_argument(word: &str) -> Vec<i32> {
 }
 
 #[test]
-fn policies_for_leftovers() {
+fn the_policy_decides_about_leftovers() {
     // The command ends by itself and leaves a process that writes when it is
     // asked; what follows depends on the policy and the home.
     let script = "(trap 'echo asked; exit 0' TERM; echo ready $$; while :; do sleep 0.01; done) & read -r line < $FIFO; exit 3";
@@ -308,7 +304,7 @@ fn policies_for_leftovers() {
 }
 
 #[test]
-fn waiting_for_leftovers_ends_with_the_last_of_them_or_with_a_stop_request() {
+fn wait_lasts_until_the_last_leftover_exits_or_a_stop_request() {
     let script = "(trap 'echo asked; exit 0' TERM; echo ready $$; read -r line < $FIFO) & read -r line < $FIRST; exit 3";
     for home in homes() {
         for stop in [false, true] {
@@ -336,7 +332,7 @@ fn waiting_for_leftovers_ends_with_the_last_of_them_or_with_a_stop_request() {
 }
 
 #[test]
-fn leave_kills_only_the_command_at_the_deadline() {
+fn with_leave_only_the_command_is_killed_at_the_deadline() {
     let script = format!("trap '' TERM; (echo ready $$; {NEVER}) & {NEVER}");
     let mut run = start(Home::Plain)
         .options("-t 300ms --leftovers leave")
@@ -350,7 +346,7 @@ fn leave_kills_only_the_command_at_the_deadline() {
 }
 
 #[test]
-fn of_those_that_are_left_only_the_living_are_counted() {
+fn zombies_are_not_logged_as_left_running() {
     let mut run = start(Home::Plain).options("-v").shell(
         "trap 'exit 0' USR1
          python3 -c \"
@@ -373,7 +369,7 @@ time.sleep(1000)\" &
 }
 
 #[test]
-fn with_leave_the_command_alone_is_named() {
+fn with_leave_only_the_command_is_logged() {
     for home in homes() {
         let mut run = start(home)
             .options("-t 400ms --leftovers leave")
@@ -391,7 +387,7 @@ fn with_leave_the_command_alone_is_named() {
 }
 
 #[test]
-fn below_an_init_that_exits_with_us_auto_stops_the_leftovers() {
+fn auto_stops_leftovers_below_an_init_that_exits_with_supervise() {
     if !(Home::Pid1.is_possible() && is_root()) {
         skipped("a PID namespace needs root");
         return;

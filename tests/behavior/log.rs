@@ -1,13 +1,14 @@
-//! The log goes to stderr and never holds anything up.
+//! The log goes to stderr and never delays anything.
 
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 
 use crate::harness::*;
+use serde_json::Value;
 
 #[test]
-fn a_full_pipe_that_nobody_reads_holds_nothing_up() {
+fn a_full_pipe_delays_nothing() {
     let fixture = fixture();
     for home in homes() {
         let mut run = start(home)
@@ -15,19 +16,14 @@ fn a_full_pipe_that_nobody_reads_holds_nothing_up() {
             .options("-vvv")
             .fixture(&["print-signals", "64"]);
         run.ready();
-        for _ in 0..50 {
-            run.signal(libc::SIGUSR1);
-            run.expect_signal(10);
-        }
-        run.signal(64);
-        run.line();
-        run.expect_exit(0);
+        let supervise = run.pid;
+        assert_not_delayed(&mut run, supervise);
     }
 }
 
-/// Sends `supervise` signals that it logs, and it forwards them all the same.
+/// Sends `supervise` signals that it logs, and expects it to forward them.
 #[track_caller]
-fn assert_not_held_up(run: &mut Run, supervise: i32) {
+fn assert_not_delayed(run: &mut Run, supervise: i32) {
     for _ in 0..50 {
         send(supervise, libc::SIGUSR1);
         run.expect_signal(10);
@@ -38,9 +34,8 @@ fn assert_not_held_up(run: &mut Run, supervise: i32) {
 }
 
 #[test]
-fn a_full_pipe_holds_nothing_up_where_the_kernel_ignores_rwf_nowait() {
-    if !cfg!(target_arch = "x86_64") {
-        skipped("the fixture changes system calls of x86-64 only");
+fn a_full_pipe_delays_nothing_where_rwf_nowait_is_ignored() {
+    if lacks_tracer() {
         return;
     }
     let fixture = fixture();
@@ -49,27 +44,18 @@ fn a_full_pipe_holds_nothing_up_where_the_kernel_ignores_rwf_nowait() {
         .options("-vvv")
         .fixture(&["print-signals", "64"]);
     run.ready();
-    // The child of the run is its tracer.
+    // The parent of supervise is its tracer.
     let supervise = run.command();
-    assert_not_held_up(&mut run, supervise);
+    assert_not_delayed(&mut run, supervise);
 }
 
 #[test]
-fn a_full_pipe_that_cannot_be_opened_anew_holds_nothing_up() {
-    if !is_root() {
-        skipped("hiding /proc and becoming another user need root");
+fn a_full_pipe_that_cannot_be_reopened_delays_nothing() {
+    if lacks_root("hiding /proc and becoming another user") {
         return;
     }
     let fixture = fixture();
-    let hide = "mount -t tmpfs none /proc && exec \"$@\"";
-    let hidden = ["unshare", "--mount", "sh", "-c", hide, "sh"];
-    let user = [
-        "setpriv",
-        "--reuid=65534",
-        "--regid=65534",
-        "--clear-groups",
-    ];
-    for wrapper in [&hidden[..], &user] {
+    for wrapper in [&WITHOUT_PROC, &as_user("65534")] {
         let mut run = start(Home::Plain)
             .through(&[&fixture, "tail-of-pipe", "4096"])
             .through(wrapper)
@@ -77,22 +63,15 @@ fn a_full_pipe_that_cannot_be_opened_anew_holds_nothing_up() {
             .fixture(&["print-signals", "64"]);
         run.ready();
         let supervise = run.pid;
-        assert_not_held_up(&mut run, supervise);
+        assert_not_delayed(&mut run, supervise);
     }
 }
 
 #[test]
-fn a_full_terminal_that_cannot_be_opened_anew_holds_nothing_up() {
-    if !is_root() {
-        skipped("becoming another user needs root");
+fn a_full_terminal_that_cannot_be_reopened_delays_nothing() {
+    if lacks_root("becoming another user") {
         return;
     }
-    let user = [
-        "setpriv",
-        "--reuid=65534",
-        "--regid=65534",
-        "--clear-groups",
-    ];
     for controlling in [&["setsid", "--ctty"][..], &[]] {
         let (_keyboard, terminal) = pty::open_pty();
         let name = nix::unistd::ttyname(&terminal).unwrap();
@@ -102,17 +81,17 @@ fn a_full_terminal_that_cannot_be_opened_anew_holds_nothing_up() {
             .through(&["sh", "-c", &on_it, "sh"])
             .through(controlling)
             .through(&["sh", "-c", "exec \"$@\" </dev/null", "sh"])
-            .through(&user)
+            .through(&as_user("65534"))
             .options("-vvv")
             .fixture(&["print-signals", "64"]);
         run.ready();
         let supervise = run.pid;
-        // Far more than a terminal takes that nobody reads.
+        // Far more than fits into a terminal that is not read.
         for _ in 0..1000 {
             send(supervise, libc::SIGUSR1);
             run.expect_signal(10);
         }
-        assert_not_held_up(&mut run, supervise);
+        assert_not_delayed(&mut run, supervise);
     }
 }
 
@@ -131,7 +110,7 @@ fn with_stderr(stderr: impl Into<Stdio>) -> (std::process::Child, impl FnMut() -
 }
 
 #[test]
-fn a_full_socket_holds_nothing_up() {
+fn a_full_socket_delays_nothing() {
     let (_reader, mut stderr) = std::os::unix::net::UnixStream::pair().unwrap();
     stderr.set_nonblocking(true).unwrap();
     while std::io::Write::write(&mut stderr, &[b'x'; 100]).is_ok() {}
@@ -149,7 +128,7 @@ fn a_full_socket_holds_nothing_up() {
 }
 
 #[test]
-fn a_fifo_without_a_reader_loses_lines_until_there_is_one() {
+fn a_fifo_without_a_reader_drops_lines() {
     let folder = Folder::new();
     let path = folder.fifo("fifo");
     let reader = || {
@@ -176,7 +155,7 @@ fn a_fifo_without_a_reader_loses_lines_until_there_is_one() {
     });
     for _ in 0..5 {
         send(pid, libc::SIGUSR1);
-        // And no SIGPIPE of its own.
+        // And no SIGPIPE that supervise caused itself.
         assert!(line().starts_with("10 "));
     }
     let mut second = reader();
@@ -185,39 +164,31 @@ fn a_fifo_without_a_reader_loses_lines_until_there_is_one() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
     let mut log = Vec::new();
     eventually("the lost lines are counted", || {
-        // Until its end: "would block" while a fork of another test has the FIFO open.
+        // Ends with "would block" while a fork of another test has the FIFO open.
         let _ = second.read_to_end(&mut log);
         String::from_utf8_lossy(&log).contains("log lines lost")
     });
 }
 
 #[test]
-fn lines_that_were_lost_are_counted_when_there_is_room_again() {
-    // A pipe of our own: full, then read.
+fn lost_lines_are_counted_once_there_is_room() {
     let (mut reader, writer) = std::io::pipe().unwrap();
     let size = nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
-    let mut child = Command::new(SUPERVISE)
-        .args(["-vv", "--", &fixture(), "print-signals", "64"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(writer)
-        .spawn()
-        .unwrap();
+    let (mut child, mut line) = with_stderr(writer);
     let pid = i32::try_from(child.id()).unwrap();
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
-    lines.next().unwrap().unwrap();
+    line();
     // More lines than fit: two for each signal.
     let signals = usize::try_from(size).unwrap() / 20;
     for _ in 0..signals {
         send(pid, libc::SIGUSR1);
-        assert!(lines.next().unwrap().unwrap().starts_with("10 "));
+        assert!(line().starts_with("10 "));
     }
-    // Whatever is there is read, so that the last lines find room.
+    // The pipe is read, so that the last lines find room.
     let mut log = vec![0; usize::try_from(size).unwrap()];
     let length = reader.read(&mut log).unwrap();
     log.truncate(length);
     send(pid, 64);
-    lines.next().unwrap().unwrap();
+    line();
     assert_eq!(child.wait().unwrap().code(), Some(0));
     reader.read_to_end(&mut log).unwrap();
     let log = String::from_utf8(log).unwrap();
@@ -242,8 +213,8 @@ fn lines_that_were_lost_are_counted_when_there_is_room_again() {
 }
 
 #[test]
-fn what_supervise_did_to_itself_by_logging_is_not_forwarded() {
-    // A reader that has gone (SIGPIPE) and a file size limit (SIGXFSZ).
+fn signals_caused_by_logging_are_not_forwarded() {
+    // A pipe without a reader (SIGPIPE) and a file size limit (SIGXFSZ).
     let folder = Folder::new();
     for stderr in ["2>&1 >&3 | :", &format!("2>{}", folder.file("log"))] {
         let script = format!(
@@ -273,7 +244,7 @@ fn what_supervise_did_to_itself_by_logging_is_not_forwarded() {
 }
 
 #[test]
-fn nothing_goes_to_stdout_and_no_flag_of_stderr_changes() {
+fn logging_leaves_stdout_and_the_flags_of_stderr_alone() {
     let (_reader, writer) = std::io::pipe().unwrap();
     let flags =
         |fd: &std::io::PipeWriter| nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFL).unwrap();
@@ -288,7 +259,7 @@ fn nothing_goes_to_stdout_and_no_flag_of_stderr_changes() {
 }
 
 #[test]
-fn it_logs_to_files_sockets_terminals_and_devices() {
+fn the_log_goes_to_files_sockets_and_devices() {
     let folder = Folder::new();
     let log = folder.file("log");
     let run = |redirection: &str| {
@@ -322,7 +293,7 @@ fn it_logs_to_files_sockets_terminals_and_devices() {
 }
 
 #[test]
-fn a_name_cannot_forge_a_line() {
+fn a_command_name_cannot_forge_a_log_line() {
     let mut run = start(Home::Plain).run(&["no\nsupervise: \x1b[31mforged"]);
     run.expect_exit(127);
     eventually("a line", || run.errors().ends_with('\n'));
@@ -331,7 +302,7 @@ fn a_name_cannot_forge_a_line() {
 }
 
 #[test]
-fn an_unknown_variable_is_warned_of() {
+fn an_unknown_variable_is_warned_about() {
     let run_with = |options: &str, name: &str| {
         let mut run = start(Home::Plain)
             .options(options)
@@ -353,7 +324,7 @@ fn a_bad_filter_is_refused_in_one_line() {
         let mut run = start(Home::Plain)
             .variable("SUPERVISE_LOG", filter)
             .run(&["true"]);
-        assert_eq!(run.wait(), Ended::code(125), "{filter}");
+        run.expect_exit(125);
         let log = run.errors();
         assert!(log.starts_with("supervise: SUPERVISE_LOG: '"), "{log}");
         assert_eq!(log.lines().count(), 1, "{log}");
@@ -361,7 +332,7 @@ fn a_bad_filter_is_refused_in_one_line() {
 }
 
 #[test]
-fn levels_say_as_much_as_they_are_asked_for() {
+fn options_and_variable_set_the_log_level() {
     for (options, variable, contains, lacks) in [
         ("", "", "", "supervise: "),
         ("-v", "", "exited with", "sent SIGTERM"),
@@ -381,4 +352,30 @@ fn levels_say_as_much_as_they_are_asked_for() {
         run.expect_log(contains);
         run.expect_no_log(lacks);
     }
+}
+
+#[test]
+fn the_json_log_is_one_object_a_line() {
+    let output = supervise(&["--log-format", "json", "-vv", "--", "sh", "-c", "exit 3"]);
+    assert_eq!(output.code, Some(3));
+    let errors = &output.errors;
+    let lines: Vec<Value> = errors
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(!lines.is_empty());
+    for line in &lines {
+        let keys: Vec<&String> = line.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["level", "message", "time"]);
+    }
+    let ended = lines.iter().find(|line| line["level"] == "info").unwrap();
+    assert!(
+        ended["message"]
+            .as_str()
+            .unwrap()
+            .ends_with(") exited with status 3")
+    );
+
+    let output = supervise(&["--log-format", "xml", "--", "true"]);
+    assert_eq!(output.code, Some(125));
 }

@@ -59,7 +59,7 @@ fn sleeps_in_ppoll(pid: i32) {
 }
 
 #[test]
-fn a_message_arrives_as_from_supervise_and_without_its_main_pid() {
+fn a_relayed_message_comes_from_supervise_without_mainpid() {
     for home in homes() {
         let manager = Manager::new();
         let fixture = fixture();
@@ -94,7 +94,7 @@ fn with_a_nested_one(manager: &Manager) -> String {
 }
 
 #[test]
-fn its_socket_is_for_everyone_and_no_mode_is_set_by_path() {
+fn the_relay_socket_is_writable_by_all_from_its_creation() {
     let manager = Manager::new();
     let folder = Folder::new();
     let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).unwrap();
@@ -120,7 +120,7 @@ fn its_socket_is_for_everyone_and_no_mode_is_set_by_path() {
 }
 
 #[test]
-fn a_nested_one_does_not_speak_for_the_unit() {
+fn a_nested_supervise_does_not_send_stopping() {
     for home in homes() {
         for named in [true, false] {
             if !named && home == Home::Plain {
@@ -148,7 +148,7 @@ fn a_nested_one_does_not_speak_for_the_unit() {
 }
 
 #[test]
-fn below_a_command_of_the_unit_it_does_not_speak_for_the_unit() {
+fn supervise_below_the_main_process_does_not_send_stopping() {
     let manager = Manager::new();
     let mut run = manager
         .start_unnamed(Home::Plain)
@@ -165,7 +165,7 @@ fn below_a_command_of_the_unit_it_does_not_speak_for_the_unit() {
 }
 
 #[test]
-fn what_the_command_says_of_a_stop_is_passed_on() {
+fn stopping_from_the_command_is_relayed() {
     let manager = Manager::new();
     let mut run = manager
         .start_unnamed(Home::Plain)
@@ -175,7 +175,7 @@ fn what_the_command_says_of_a_stop_is_passed_on() {
 }
 
 #[test]
-fn descriptors_go_along_and_are_closed_at_once() {
+fn descriptors_are_relayed_and_closed() {
     for home in homes() {
         let manager = Manager::new();
         let fixture = fixture();
@@ -204,7 +204,7 @@ fn descriptors_go_along_and_are_closed_at_once() {
 }
 
 #[test]
-fn no_message_of_a_sender_that_ends_at_once_is_lost() {
+fn no_message_of_a_sender_that_exits_at_once_is_lost() {
     for home in homes() {
         let manager = Manager::new();
         let fixture = fixture();
@@ -226,7 +226,7 @@ fn no_message_of_a_sender_that_ends_at_once_is_lost() {
 }
 
 #[test]
-fn the_last_words_arrive() {
+fn the_last_messages_are_relayed() {
     for home in homes() {
         for _ in 0..20 {
             let manager = Manager::new();
@@ -247,7 +247,7 @@ fn the_last_words_arrive() {
 }
 
 #[test]
-fn a_stranger_is_not_heard() {
+fn messages_of_unrelated_processes_are_dropped() {
     let manager = Manager::new();
     let mut run = manager.start(Home::Plain).shell(&format!(
         "{} notify READY=1; echo ready $$; exec sleep 1014",
@@ -312,7 +312,7 @@ impl Drop for Slow {
 }
 
 #[test]
-fn no_descriptor_of_a_stranger_holds_anything_up() {
+fn no_descriptor_of_an_unrelated_process_delays_anything() {
     let as_another = &[
         "setpriv",
         "--reuid=61238",
@@ -392,7 +392,7 @@ fn a_close_that_blocks_is_interrupted() {
 }
 
 #[test]
-fn no_descriptor_in_the_queue_holds_up_the_end() {
+fn no_queued_descriptor_delays_the_exit() {
     let manager = Manager::new();
     let run = manager.start(Home::Plain);
     let mut run = run.through(&[&fixture(), "timerless"]).shell(&format!(
@@ -421,7 +421,7 @@ fn pass(address: &str, descriptor: &OwnedFd) {
 }
 
 #[test]
-fn what_a_killed_child_has_not_closed_another_closes() {
+fn descriptors_left_by_a_killed_child_are_closed() {
     let manager = Manager::new();
     let mut run = manager
         .start(Home::Plain)
@@ -460,7 +460,7 @@ fn what_a_killed_child_has_not_closed_another_closes() {
 }
 
 #[test]
-fn what_the_command_passes_is_closed_whatever_strangers_pass() {
+fn descriptors_of_the_command_are_closed_despite_blocking_ones() {
     let manager = Manager::new();
     let go = manager.folder.file("go");
     let run = manager.start(Home::Plain).options("-q");
@@ -498,7 +498,7 @@ const OF_ALL_KINDS: &str =
     "STOPPING=1\nMAINPID=1\nREADY=1\nFDSTORE=1\nWATCHDOG=trigger\nWATCHDOG=1\nSTATUS=x";
 
 #[test]
-fn what_nothing_proves_does_not_stop_the_unit() {
+fn an_unproven_sender_cannot_stop_the_unit() {
     let manager = Manager::new();
     let mut run = manager.start(Home::Plain).shell(&format!(
         "{} notify READY=1; echo ready $$; exec sleep 1041",
@@ -527,7 +527,7 @@ fn what_nothing_proves_does_not_stop_the_unit() {
 }
 
 #[test]
-fn who_was_in_our_control_group_is_ours() {
+fn a_sender_in_the_own_cgroup_is_trusted() {
     let Some(group) = ControlGroup::new() else {
         skipped("this needs a control group of version 2 that can be made, and Linux 6.16");
         return;
@@ -587,9 +587,8 @@ impl Drop for ControlGroup {
 }
 
 #[test]
-fn a_command_that_becomes_another_user_is_heard() {
-    if !is_root() {
-        skipped("to become another user needs root");
+fn messages_of_a_command_that_changed_its_user_are_relayed() {
+    if lacks_root("becoming another user") {
         return;
     }
     let manager = Manager::new();
@@ -620,7 +619,7 @@ fn a_command_that_becomes_another_user_is_heard() {
 }
 
 #[test]
-fn a_manager_that_does_not_read_holds_up_the_sender_and_nothing_else() {
+fn a_manager_that_does_not_read_delays_only_the_sender() {
     let manager = Manager::new();
     let fixture = fixture();
     let messages: Vec<String> = (0..2000).map(|number| format!("STATUS={number}")).collect();
@@ -652,7 +651,7 @@ fn a_manager_that_does_not_read_holds_up_the_sender_and_nothing_else() {
 }
 
 #[test]
-fn what_the_manager_does_not_take_at_the_end_is_counted() {
+fn messages_that_the_manager_does_not_accept_are_counted() {
     let manager = Manager::new();
     // How many messages a queue takes.
     let another = Manager::new();
@@ -678,7 +677,7 @@ fn what_the_manager_does_not_take_at_the_end_is_counted() {
 }
 
 #[test]
-fn who_was_named_main_comes_after_the_command() {
+fn the_process_named_by_mainpid_succeeds_the_command() {
     for home in homes() {
         let manager = Manager::new();
         let fixture = fixture();
@@ -703,7 +702,7 @@ fn who_was_named_main_comes_after_the_command() {
 }
 
 #[test]
-fn after_a_stop_request_nobody_comes_after_the_command() {
+fn after_a_stop_request_no_process_succeeds_the_command() {
     let manager = Manager::new();
     let fixture = fixture();
     let mut run = manager.start(Home::Plain).options("-v").shell(&format!(
@@ -723,7 +722,7 @@ fn after_a_stop_request_nobody_comes_after_the_command() {
 }
 
 #[test]
-fn the_group_of_the_command_stays_it_when_another_comes_after_it() {
+fn a_successor_does_not_change_the_process_group() {
     for home in homes() {
         let manager = Manager::new();
         let fixture = fixture();
@@ -747,9 +746,8 @@ fn the_group_of_the_command_stays_it_when_another_comes_after_it() {
 }
 
 #[test]
-fn where_there_is_no_folder_the_socket_has_an_abstract_name() {
-    if !is_root() {
-        skipped("to become another user needs root");
+fn without_a_folder_the_relay_socket_is_abstract() {
+    if lacks_root("becoming another user") {
         return;
     }
     let manager = Manager::new();
@@ -781,7 +779,7 @@ fn where_there_is_no_folder_the_socket_has_an_abstract_name() {
 }
 
 #[test]
-fn an_abstract_manager_is_reached_too() {
+fn an_abstract_manager_socket_works() {
     use std::os::linux::net::SocketAddrExt;
     let name = format!("supervise-test-{}", std::process::id());
     let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
@@ -797,7 +795,7 @@ fn an_abstract_manager_is_reached_too() {
 }
 
 #[test]
-fn the_file_of_one_that_was_killed_is_no_hindrance() {
+fn a_stale_socket_file_is_replaced() {
     if !Home::Pid1.is_possible() {
         return;
     }
@@ -816,7 +814,7 @@ fn the_file_of_one_that_was_killed_is_no_hindrance() {
 }
 
 #[test]
-fn what_is_not_to_be_relayed_stays_as_it_is() {
+fn without_a_relay_notify_socket_is_unchanged() {
     let manager = Manager::new();
     let path = manager.folder.file("notify");
     for (options, value) in [
@@ -840,7 +838,7 @@ fn what_is_not_to_be_relayed_stays_as_it_is() {
 }
 
 #[test]
-fn a_manager_that_is_gone_is_said_once_and_the_command_runs() {
+fn a_missing_manager_is_logged_once() {
     let folder = Folder::new();
     let mut run = start(Home::Plain)
         .variable("NOTIFY_SOCKET", &folder.file("nobody"))
@@ -852,7 +850,7 @@ fn a_manager_that_is_gone_is_said_once_and_the_command_runs() {
 }
 
 #[test]
-fn what_names_supervise_by_its_pid_names_the_command() {
+fn pid_variables_name_the_command() {
     for home in homes() {
         let exec = |variables: &str| format!("exec 3</dev/null; {variables} exec \"$@\"");
         for (variables, expected) in [
@@ -881,7 +879,7 @@ fn what_names_supervise_by_its_pid_names_the_command() {
 }
 
 #[test]
-fn while_nothing_happens_it_sleeps_without_a_limit() {
+fn an_idle_relay_sleeps_without_a_timeout() {
     let manager = Manager::new();
     let mut run = manager.start(Home::Plain).shell(&format!(
         "{} notify READY=1; echo ready $$; sleep 1013",
@@ -895,7 +893,7 @@ fn while_nothing_happens_it_sleeps_without_a_limit() {
 }
 
 #[test]
-fn inherited_descriptors_around_the_relays_own_are_let_go_of() {
+fn inherited_descriptors_around_the_relay_socket_are_closed() {
     let manager = Manager::new();
     // One below the socket of the relay and one above.
     let inherit = "exec 3</dev/zero 9</dev/zero; exec \"$@\"";

@@ -1,16 +1,15 @@
-//! Children: every one that ends is reaped, the command's status is its own
-//! among thousands, and neither a storm nor idleness costs anything else.
+//! Every child that exits is reaped, and neither thousands of them nor none change anything
+//! else.
 
 use crate::harness::report::Reported;
 use crate::harness::*;
 
 #[test]
-fn ends_that_are_announced_together_are_all_seen() {
+fn exits_merged_into_one_sigchld_are_all_reaped() {
     for home in homes() {
-        // SIGCHLD merges: a thousand ends may be announced once.
+        // SIGCHLD merges: one may announce a thousand exits.
         for _ in 0..8 {
-            let mut run = start(home).fixture(&["children", "1000"]);
-            run.expect_exit(7);
+            start(home).fixture(&["children", "1000"]).expect_exit(7);
         }
     }
 }
@@ -23,37 +22,33 @@ fn orphans_are_reaped_while_the_command_runs() {
             .shell("(sh -c 'exit 9' &) ; (kill -9 $(sh -c 'echo $PPID') &); echo ready $$; read -r _ < /dev/zero");
         run.ready();
         run.wait_for_error("reaped orphan");
-        eventually("no zombie is left", || children_of(run.pid).len() == 1);
+        eventually("all zombies are reaped", || children_of(run.pid).len() == 1);
         run.signal(libc::SIGTERM);
         run.expect_killed(libc::SIGTERM);
     }
 }
 
 #[test]
-fn reaped_orphans_are_warned_about_if_that_is_asked_for() {
-    for (options, told) in [("-w", true), ("", false), ("-w -q", false)] {
+fn warn_on_reap_logs_reaped_orphans() {
+    for (options, logged) in [("-w", true), ("", false), ("-w -q", false)] {
         let mut run = start(Home::Plain)
             .options(options)
-            // Or the command may have ended before its orphan.
+            // Otherwise the command may exit before its orphan.
             .options("--leftovers wait")
             .fixture(&["orphans", "1"]);
         run.expect_exit(7);
-        assert_eq!(
-            run.errors().contains("reaped orphan"),
-            told,
-            "{options}: {}",
-            run.errors()
-        );
+        let errors = run.errors();
+        assert_eq!(errors.contains("reaped orphan"), logged, "{errors}");
     }
 }
 
 /// No time is measured, because `supervise` reaps faster than one machine can fork: this
-/// passes without a bound on the children reaped in one go. The bound is the next test's.
+/// passes without a limit on the children reaped in one go. The next test is about that.
 #[test]
-fn in_a_storm_of_orphans_the_signals_arrive_and_the_run_ends() {
+fn a_storm_of_orphans_delays_neither_signals_nor_the_exit() {
     let fixture = fixture();
     for home in homes() {
-        // It goes on for ever: whoever waits for it to end waits for ever.
+        // Without end: waiting for it would never end either.
         let storm = format!("{fixture} orphans 2000000000 >/dev/null &");
         let mut run = start(home).shell(&format!("{storm} exec {fixture} print-signals 15"));
         run.ready();
@@ -72,25 +67,24 @@ fn in_a_storm_of_orphans_the_signals_arrive_and_the_run_ends() {
     }
 }
 
-/// Here waitpid(2) has another orphan each time that it is called: without a bound the signals
-/// would never be looked at.
+/// Here waitpid(2) has another orphan each time that it is called: without a limit no signal
+/// would be handled.
 #[test]
-fn orphans_that_never_end_delay_neither_signals_nor_the_deadline_nor_the_end() {
-    if !cfg!(target_arch = "x86_64") {
-        skipped("the fixture changes system calls of x86-64 only");
+fn an_endless_supply_of_orphans_delays_nothing() {
+    if lacks_tracer() {
         return;
     }
     let fixture = fixture();
     let start = || start(Home::Plain).through(&[&fixture, "orphans-forever"]);
     let mut run = start().fixture(&["print-signals", "64"]);
     run.ready();
-    // The child of the run is its tracer.
+    // The parent of supervise is its tracer.
     let supervise = run.command();
     send(supervise, libc::SIGUSR1);
     run.expect_signal(10);
     send(supervise, 64);
     run.expect_signal(64);
-    // After 65,536 of them the rest counts as left.
+    // After 65,536 of them the others count as left running.
     run.expect_exit(0);
 
     let mut run = start()
@@ -102,7 +96,7 @@ fn orphans_that_never_end_delay_neither_signals_nor_the_deadline_nor_the_end() {
 }
 
 #[test]
-fn many_orphans_are_all_reaped_and_change_nothing() {
+fn thousands_of_orphans_are_reaped_and_counted() {
     for home in homes() {
         let reported = Reported::new();
         let mut run = reported
@@ -115,7 +109,7 @@ fn many_orphans_are_all_reaped_and_change_nothing() {
 }
 
 #[test]
-fn a_child_without_an_exit_signal_is_a_child() {
+fn a_child_without_an_exit_signal_is_stopped() {
     let fixture = fixture();
     for home in homes() {
         let mut run = start(home)
@@ -129,8 +123,8 @@ fn a_child_without_an_exit_signal_is_a_child() {
 }
 
 #[test]
-fn children_of_before_our_time_are_not_taken_for_the_command() {
-    // The child has ended before supervise begins: that is announced to nobody.
+fn inherited_children_are_not_mistaken_for_the_command() {
+    // The child exits before supervise starts: no signal announces it.
     let fixture = fixture();
     let mut run = start(Home::Plain)
         .through(&[&fixture, "with-zombie", "9"])
@@ -143,30 +137,26 @@ fn children_of_before_our_time_are_not_taken_for_the_command() {
 }
 
 #[test]
-fn a_program_whose_main_thread_has_ended_is_not_taken_for_dead() {
+fn a_command_whose_main_thread_exited_still_runs() {
     for home in homes() {
         let mut run = start(home).fixture(&["leaderless"]);
         run.ready();
         let command = run.command();
-        eventually("its main thread is a zombie", || {
-            status_field(command, "State").unwrap().starts_with('Z')
-        });
+        wait_for_state(command, 'Z');
         run.signal(libc::SIGTERM);
         run.expect_exit(9);
     }
 }
 
 #[test]
-fn a_command_that_is_stopped_and_resumed_is_not_taken_for_dead() {
+fn a_suspended_command_still_runs() {
     for home in homes() {
         let mut run = start(home).fixture(&["print-signals", "64"]);
         run.ready();
         let command = run.command();
         for _ in 0..20 {
             send(command, libc::SIGSTOP);
-            eventually("it is stopped", || {
-                status_field(command, "State").unwrap().starts_with('T')
-            });
+            wait_for_state(command, 'T');
             run.signal(libc::SIGCONT);
             run.expect_signal(18);
         }
@@ -177,7 +167,7 @@ fn a_command_that_is_stopped_and_resumed_is_not_taken_for_dead() {
 }
 
 #[test]
-fn idle_it_sleeps_without_a_timer() {
+fn idle_supervise_waits_without_a_timeout() {
     if std::fs::read_to_string("/proc/self/syscall").is_err() {
         skipped("/proc does not show system calls here");
         return;
@@ -187,8 +177,8 @@ fn idle_it_sleeps_without_a_timer() {
             .options("-t 1000")
             .fixture(&["print-signals", "15"]);
         run.ready();
-        // Number and arguments of the call that it sits in: the third argument
-        // of rt_sigtimedwait is the timeout, and there is none.
+        // The number and the arguments of the system call: the third argument of
+        // rt_sigtimedwait is the timeout, here a null pointer.
         let mut seen = String::new();
         eventually("it waits without a timeout", || {
             seen =
@@ -198,13 +188,8 @@ fn idle_it_sleeps_without_a_timer() {
         });
         let switches = || status_field(run.pid, "voluntary_ctxt_switches");
         let before = switches();
-        // Something else happens meanwhile, in which it has no part.
-        assert!(
-            std::process::Command::new("true")
-                .status()
-                .unwrap()
-                .success()
-        );
+        // Something happens meanwhile that is not about it.
+        output(&["true"]);
         assert_eq!(switches(), before, "{home:?}");
         run.signal(libc::SIGTERM);
         run.line();

@@ -80,7 +80,7 @@ fn command_says(mut run: Run, reason: &str) {
 }
 
 #[test]
-fn one_that_ignores_the_signal() {
+fn the_signal_is_ignored() {
     for home in homes() {
         let run = begin(home).shell("trap '' TERM; echo ready $$; exec sleep 1027");
         command_says(run, "it ignores SIGTERM");
@@ -88,7 +88,7 @@ fn one_that_ignores_the_signal() {
 }
 
 #[test]
-fn the_signal_is_the_one_that_was_sent() {
+fn the_reason_names_the_signal_that_was_sent() {
     let run = begin(Home::Plain)
         .options("-r TERM:USR1")
         .shell("trap '' USR1; echo ready $$; exec sleep 1028");
@@ -97,7 +97,7 @@ fn the_signal_is_the_one_that_was_sent() {
 
 /// Both of the command and of a member of its group.
 #[test]
-fn the_last_signal_that_it_can_act_on_is_the_one_that_counts() {
+fn the_last_signal_that_is_handled_counts() {
     let script = "import os, signal, time
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 def hang(*_):
@@ -132,7 +132,7 @@ while True: time.sleep(60)";
 }
 
 #[test]
-fn one_that_blocks_it() {
+fn the_signal_is_blocked() {
     for home in homes() {
         let script = "echo ready $$; exec sleep 1017";
         let run = begin(home).fixture(&["blocked", "15", "sh", "-c", script]);
@@ -141,7 +141,7 @@ fn one_that_blocks_it() {
 }
 
 #[test]
-fn one_that_hangs_in_its_handler() {
+fn the_handler_hangs() {
     for home in homes() {
         let run = begin(home).run(&[
             "python3",
@@ -156,7 +156,7 @@ while True: time.sleep(60)",
 }
 
 #[test]
-fn one_that_handles_it_and_goes_on() {
+fn the_signal_is_handled_without_an_exit() {
     let run = begin(Home::Plain).run(&[
         "python3",
         "-c",
@@ -169,13 +169,13 @@ while True: time.sleep(60)",
 }
 
 #[test]
-fn one_that_takes_it_without_a_handler() {
+fn the_signal_is_consumed_without_a_handler() {
     let run = begin(Home::Plain).fixture(&["print-signals"]);
     command_says(run, "it received SIGTERM but has not exited");
 }
 
 #[test]
-fn a_leftover_that_stops_itself() {
+fn a_leftover_suspends_itself() {
     for home in homes() {
         let mut run = begin(home).shell(
             "sh -c 'trap \"while :; do kill -STOP \\$\\$; done\" TERM; echo ready $$; while :; do sleep 0.02; done' &
@@ -192,7 +192,7 @@ fn a_leftover_that_stops_itself() {
 }
 
 #[test]
-fn one_that_waits_in_the_kernel() {
+fn an_uninterruptible_wait() {
     let run = begin(Home::Plain).fixture(&["ignored", "15", &fixture(), "in-kernel"]);
     // The place is for root alone to read.
     let place = if is_root() { " (" } else { "" };
@@ -201,7 +201,7 @@ fn one_that_waits_in_the_kernel() {
 }
 
 #[test]
-fn one_that_a_debugger_has_stopped() {
+fn suspended_by_a_debugger() {
     let mut run = begin(Home::Plain).fixture(&["ignored", "15", &fixture(), "traced"]);
     run.ready();
     let traced = children_of(run.command())[0];
@@ -210,7 +210,7 @@ fn one_that_a_debugger_has_stopped() {
 }
 
 #[test]
-fn a_zombie_and_the_parent_that_leaves_it() {
+fn a_zombie_and_the_parent_that_does_not_reap_it() {
     for home in homes() {
         let mut run = begin(home).fixture(&[
             "with-zombie",
@@ -227,7 +227,7 @@ fn a_zombie_and_the_parent_that_leaves_it() {
 }
 
 #[test]
-fn a_shell_that_waits_and_passes_nothing_on() {
+fn a_shell_that_does_not_forward() {
     // The homes at once, for the time is long: the rest is asked when three quarters
     // are over, and has to end in the last one on a busy machine too.
     std::thread::scope(|scope| {
@@ -256,7 +256,7 @@ fn passes_nothing_on(home: Home) {
 }
 
 #[test]
-fn a_script_is_a_shell_by_what_executes_it() {
+fn a_script_counts_as_the_shell_that_runs_it() {
     // The kernel gives it the name of the script.
     let folder = Folder::new();
     let text = "#!/bin/sh\ntrap 'exit 0' TERM; echo ready $$; sleep 1024; :\n";
@@ -278,7 +278,7 @@ fn a_script_is_a_shell_by_what_executes_it() {
 }
 
 #[test]
-fn a_worker_whose_parent_is_to_stop_it() {
+fn a_worker_that_its_parent_should_stop() {
     let mut run = begin(Home::Plain).run(&[
         "python3",
         "-c",
@@ -294,7 +294,7 @@ while True: time.sleep(60)",
 }
 
 #[test]
-fn one_that_was_started_too_late() {
+fn started_after_the_others_were_signaled() {
     for home in homes() {
         let mut run = begin(home).shell(
             "setsid sh -c 'trap \"setsid sleep 1020 & echo ready \\$!; exit 0\" TERM; echo ready 1
@@ -315,9 +315,8 @@ fn one_that_was_started_too_late() {
 
 /// What a container engine starts for an exec, a hook or a probe has its parent outside.
 #[test]
-fn one_that_the_container_engine_has_started() {
-    if !is_root() {
-        skipped("to enter a PID namespace needs root");
+fn started_by_the_container_engine() {
+    if lacks_root("entering a PID namespace") {
         return;
     }
     let mut run = begin(Home::Pid1).shell("trap '' TERM; echo ready $$; exec sleep 1036");
@@ -348,9 +347,8 @@ fn one_that_the_container_engine_has_started() {
 }
 
 #[test]
-fn pid_1_of_a_namespace_inside() {
-    if !is_root() {
-        skipped("a PID namespace needs root");
+fn pid_1_of_a_nested_namespace() {
+    if lacks_root("a PID namespace") {
         return;
     }
     let mut run = begin(Home::Plain).shell(
@@ -429,9 +427,8 @@ impl Drop for ControlGroup {
 }
 
 #[test]
-fn one_whose_control_group_is_frozen() {
-    if !is_root() {
-        skipped("a control group needs root");
+fn the_cgroup_is_frozen() {
+    if lacks_root("a control group") {
         return;
     }
     let Some(group) = ControlGroup::new("freezer", "cgroup.freeze") else {
@@ -454,15 +451,14 @@ fn one_whose_control_group_is_frozen() {
 }
 
 #[test]
-fn death_for_want_of_memory_is_told_from_a_stranger() {
+fn an_oom_kill_differs_from_another_sigkill() {
     let mut run = start(Home::Plain).shell("echo ready $$; kill -KILL $$");
     let pid = run.ready();
     run.wait();
     let expected = format!("the command (pid {pid}) was killed by SIGKILL, and not by supervise: ");
     run.expect_log(&expected);
     run.expect_log("someone else sent it");
-    if !is_root() {
-        skipped("a control group needs root");
+    if lacks_root("a control group") {
         return;
     }
     let Some(group) = ControlGroup::new("memory", "memory.max") else {
@@ -497,7 +493,7 @@ fn death_for_want_of_memory_is_told_from_a_stranger() {
 }
 
 #[test]
-fn who_asked_is_named() {
+fn the_sender_of_a_stop_request_is_logged() {
     let own = std::fs::read_to_string("/proc/self/comm").unwrap();
     for home in homes() {
         let mut run = start(home)
@@ -522,7 +518,7 @@ fn who_asked_is_named() {
 }
 
 #[test]
-fn a_graceful_stop_is_silent() {
+fn a_graceful_stop_logs_nothing() {
     for home in homes() {
         let mut run = start(home).shell(
             "(trap 'exit 0' TERM; echo ready $$; while :; do sleep 0.02; done) &
@@ -538,7 +534,7 @@ fn a_graceful_stop_is_silent() {
 }
 
 #[test]
-fn with_a_grace_period_of_0_nobody_is_asked() {
+fn with_grace_0_no_process_is_signaled_first() {
     for home in homes() {
         let mut run = start(home)
             .options("-t 0")

@@ -21,7 +21,7 @@ const UNHANDLED: &str = "rehearsal failed: command killed by SIGTERM: either it 
                          the signal (use --remap-exit 143)";
 
 #[test]
-fn a_rehearsal_judges() {
+fn a_rehearsal_tells_whether_the_stop_was_graceful() {
     let ready = format!("{} notify READY=1", fixture());
     let handles = format!("trap 'exit 0' TERM; {ready}; {LOOP}");
     let accepted = format!("trap 'exit 7' TERM; {ready}; {LOOP}");
@@ -67,7 +67,7 @@ fn a_rehearsal_judges() {
 }
 
 #[test]
-fn a_rehearsal_advises_where_the_command_exits_before_the_stop_request() {
+fn an_exit_before_the_stop_request_gets_advice() {
     for home in homes() {
         for (options, script, expected) in [
             (
@@ -106,7 +106,7 @@ fn a_rehearsal_advises_where_the_command_exits_before_the_stop_request() {
 }
 
 #[test]
-fn a_rehearsal_of_a_command_that_exits_during_the_stop_delay_proves_nothing() {
+fn an_exit_during_the_stop_delay_fails_the_rehearsal() {
     let ready = format!("{} notify READY=1", fixture());
     for home in homes() {
         for (status, advice) in [
@@ -136,7 +136,7 @@ fn a_rehearsal_of_a_command_that_exits_during_the_stop_delay_proves_nothing() {
 }
 
 #[test]
-fn a_rehearsal_that_comes_before_the_command_handles_anything_finds_that_out() {
+fn a_rehearsal_before_the_command_has_a_handler_fails() {
     for home in homes() {
         for _ in 0..10 {
             let (code, errors) = rehearse(home, "--rehearse 0", &["sleep", "1019"]);
@@ -147,7 +147,7 @@ fn a_rehearsal_that_comes_before_the_command_handles_anything_finds_that_out() {
 }
 
 #[test]
-fn a_rehearsal_is_of_a_command_that_runs() {
+fn a_rehearsal_needs_a_running_command() {
     for home in homes() {
         // The command has ended and is reaped; only what it left is asked.
         let script = format!(
@@ -168,7 +168,7 @@ fn a_rehearsal_is_of_a_command_that_runs() {
 }
 
 #[test]
-fn a_rehearsal_names_what_is_lost_in_the_group() {
+fn a_rehearsal_logs_group_members_killed_by_sigterm() {
     let ready = format!("{} notify READY=1", fixture());
     for home in homes() {
         let script = format!("(sleep 1021 &) ; trap 'exit 0' TERM; {ready}; {LOOP}");
@@ -181,7 +181,7 @@ fn a_rehearsal_names_what_is_lost_in_the_group() {
 }
 
 #[test]
-fn a_rehearsal_names_what_is_lost() {
+fn a_rehearsal_logs_leftovers_killed_by_sigkill() {
     let ready = format!("{} notify READY=1", fixture());
     for home in homes() {
         let script =
@@ -216,7 +216,7 @@ fn a_rehearsal_counts_the_other_processes_that_were_sent_sigterm() {
 }
 
 #[test]
-fn a_rehearsal_can_wait_until_it_is_ready() {
+fn a_rehearsal_can_wait_for_ready() {
     for home in homes() {
         // It says something else first; the time until then is its own.
         let fixture = fixture();
@@ -246,7 +246,7 @@ fn a_rehearsal_can_wait_until_it_is_ready() {
 }
 
 #[test]
-fn whoever_is_quicker_than_the_rehearsal_is_the_one_who_asked() {
+fn an_earlier_stop_request_makes_a_rehearsal_inconclusive() {
     let reported = Reported::new();
     let go = reported.folder.file("go");
     let fixture = fixture();
@@ -290,7 +290,7 @@ fn whoever_is_quicker_than_the_rehearsal_is_the_one_who_asked() {
 /// Whether a program that is killed by the stop signal had a handler proves nothing:
 /// the runtimes of Go, Node and PHP catch the signal and exit from it.
 #[test]
-fn death_by_the_stop_signal_is_graceful_only_if_it_is_declared() {
+fn being_killed_by_the_stop_signal_is_graceful_only_if_remapped() {
     let ready = format!("{} notify READY=1", fixture());
     let reraises = format!("trap 'trap - TERM; kill -TERM $$' TERM; {ready}; {LOOP}");
     let exits = format!("trap 'exit 143' TERM; {ready}; {LOOP}");
@@ -324,7 +324,7 @@ fn death_by_the_stop_signal_is_graceful_only_if_it_is_declared() {
 
 /// As the runtimes do: caught only to be killed by it.
 #[test]
-fn a_program_whose_runtime_catches_the_signal_does_not_pass() {
+fn a_runtime_that_re_raises_the_signal_does_not_pass() {
     // No pause(): a signal just before it would not end that.
     let python = "import os, signal, subprocess, sys, time
 def caught(number, _):

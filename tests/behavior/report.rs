@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 const DEAF: &str = "exec sleep 1029";
 
 #[test]
-fn a_report_that_is_not_as_the_schema_says_is_found_out() {
+fn the_schema_rejects_wrong_reports() {
     let Some(python) = validator() else {
         return;
     };
@@ -42,7 +42,7 @@ fn a_report_that_is_not_as_the_schema_says_is_found_out() {
 }
 
 #[test]
-fn the_example_in_the_guide_is_one() {
+fn the_example_in_the_guide_is_valid() {
     let guide = include_str!("../../docs/report.md");
     let example = guide.split("```json\n").nth(1).unwrap().split("```").next();
     let folder = Folder::new();
@@ -51,7 +51,7 @@ fn the_example_in_the_guide_is_one() {
 }
 
 #[test]
-fn a_run_that_nobody_stops() {
+fn a_run_without_a_stop_request() {
     for home in homes() {
         for (script, options, outcome, code, status) in [
             ("exit 0", "", "completed", 0, 0),
@@ -79,7 +79,7 @@ fn a_run_that_nobody_stops() {
 }
 
 #[test]
-fn a_stop_that_goes_well_and_what_it_was_about() {
+fn a_graceful_stop_and_its_sender() {
     for home in homes() {
         let reported = Reported::new();
         let mut run = reported
@@ -135,7 +135,7 @@ fn a_stop_that_goes_well_and_what_it_was_about() {
 
 /// `rt_sigqueueinfo(2)` lets a sender fill in who it is.
 #[test]
-fn a_sender_that_names_itself_is_not_believed() {
+fn a_claimed_sender_is_marked() {
     for (pid, says) in [
         ("1", "a process that claims to be pid 1 ("),
         (
@@ -162,7 +162,7 @@ fn a_sender_that_names_itself_is_not_believed() {
 }
 
 #[test]
-fn a_signal_that_is_not_handled() {
+fn an_unhandled_signal() {
     for home in homes() {
         let reported = Reported::new();
         let mut run = reported
@@ -187,7 +187,7 @@ fn a_signal_that_is_not_handled() {
 }
 
 #[test]
-fn a_stop_that_takes_sigkill() {
+fn a_stop_that_needs_sigkill() {
     for home in homes() {
         let reported = Reported::new();
         let mut run = reported.start(home).options("-t 300ms").shell(&format!(
@@ -220,7 +220,7 @@ fn a_stop_that_takes_sigkill() {
 }
 
 #[test]
-fn a_command_that_cannot_be_run() {
+fn a_command_that_cannot_be_executed() {
     let reported = Reported::new();
     let mut run = reported.start(Home::Plain).run(&["/nonexistent"]);
     run.expect_exit(127);
@@ -239,7 +239,7 @@ fn a_command_that_cannot_be_run() {
 }
 
 #[test]
-fn whatever_is_in_it_it_is_one_object_of_4096_bytes_at_most() {
+fn a_report_is_one_object_of_at_most_4096_bytes() {
     // Arguments that grow when they are escaped, a name that looks like JSON, and more
     // leftovers than there is room for.
     let folder = Folder::new();
@@ -333,9 +333,8 @@ fn a_file_that_cannot_be_written_is_refused_before_the_start() {
 }
 
 #[test]
-fn as_root_no_link_of_another_user_leads_to_the_file() {
-    if !is_root() {
-        skipped("other users' links need root");
+fn root_follows_no_link_of_another_user() {
+    if lacks_root("other users' links") {
         return;
     }
     let own = |path: &str, uid| std::os::unix::fs::lchown(path, Some(uid), Some(uid)).unwrap();
@@ -381,7 +380,7 @@ fn as_root_no_link_of_another_user_leads_to_the_file() {
 }
 
 #[test]
-fn other_links_lead_to_the_file() {
+fn other_links_are_followed() {
     let folder = Folder::new();
     let real = folder.file("real");
     std::fs::create_dir(&real).unwrap();
@@ -449,7 +448,7 @@ fn other_links_lead_to_the_file() {
 }
 
 #[test]
-fn the_command_does_not_see_the_file() {
+fn the_command_does_not_inherit_the_report_file() {
     let reported = Reported::new();
     let mut run = reported
         .start(Home::Plain)
@@ -462,33 +461,7 @@ fn the_command_does_not_see_the_file() {
 }
 
 #[test]
-fn a_log_of_json_lines() {
-    let output = supervise(&["--log-format", "json", "-vv", "--", "sh", "-c", "exit 3"]);
-    assert_eq!(output.code, Some(3));
-    let errors = &output.errors;
-    let lines: Vec<Value> = errors
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    assert!(!lines.is_empty());
-    for line in &lines {
-        let keys: Vec<&String> = line.as_object().unwrap().keys().collect();
-        assert_eq!(keys, ["level", "message", "time"]);
-    }
-    let ended = lines.iter().find(|line| line["level"] == "info").unwrap();
-    assert!(
-        ended["message"]
-            .as_str()
-            .unwrap()
-            .ends_with(") exited with status 3")
-    );
-
-    let output = supervise(&["--log-format", "xml", "--", "true"]);
-    assert_eq!(output.code, Some(125));
-}
-
-#[test]
-fn two_stop_requests_that_differ_are_two_that_are_not_handled() {
+fn two_different_stop_requests_are_unhandled() {
     for home in homes() {
         let reported = Reported::new();
         let mut run = reported
@@ -509,7 +482,7 @@ fn two_stop_requests_that_differ_are_two_that_are_not_handled() {
 }
 
 #[test]
-fn a_rewriting_to_sigkill_is_our_own_sigkill() {
+fn a_signal_rewritten_to_sigkill_counts_as_killed() {
     for home in homes() {
         let reported = Reported::new();
         let mut run = reported
@@ -525,7 +498,7 @@ fn a_rewriting_to_sigkill_is_our_own_sigkill() {
 }
 
 #[test]
-fn where_nobody_is_left_none_is_killed_though_many_end_with_the_command() {
+fn nothing_is_killed_if_all_exit_with_the_command() {
     // A round of reaping is 64 at most.
     for home in homes() {
         for orphans in [0, 63, 64, 200] {
@@ -556,9 +529,8 @@ fn where_nobody_is_left_none_is_killed_though_many_end_with_the_command() {
 }
 
 #[test]
-fn where_nothing_tells_who_was_killed_it_is_no_less_killed() {
-    if !is_root() {
-        skipped("hiding /proc needs root");
+fn without_proc_a_sigkill_is_still_reported() {
+    if lacks_root("hiding /proc") {
         return;
     }
     let reported = Reported::new();
@@ -584,7 +556,7 @@ fn where_nothing_tells_who_was_killed_it_is_no_less_killed() {
 }
 
 #[test]
-fn what_others_have_written_to_the_file_is_replaced() {
+fn the_report_of_a_nested_supervise_is_replaced() {
     let reported = Reported::new();
     let file = reported.folder.file("report");
     // A longer report of another one, below.
@@ -598,7 +570,7 @@ fn what_others_have_written_to_the_file_is_replaced() {
 
 /// One below would refuse a report that its user cannot write, rehearse, and wait again.
 #[test]
-fn what_is_about_one_run_is_not_in_the_commands_environment() {
+fn variables_of_one_run_do_not_reach_the_command() {
     for home in homes() {
         let reported = Reported::new();
         let mut run = start(home)

@@ -1,16 +1,16 @@
-//! Where the kernel or a sandbox offers less: /proc missing, hidden or another
-//! namespace's, newer system calls forbidden. Less is known; nothing fails.
+//! Where the kernel or a sandbox offers less: /proc is missing, hidden or that of another
+//! namespace, newer system calls are forbidden. Less is known; nothing fails.
 
 use crate::harness::*;
 
-/// Leaves two behind when it ends by SIGTERM: one in its process group, one in
-/// a session of its own. Both say when they were asked.
+/// Leaves two processes behind when it exits on SIGTERM: one in its process group, one in
+/// a session of its own. Both print that they received SIGTERM.
 const TREE: &str = "
     (trap 'echo group saved; exit 0' TERM; echo ready 1; while :; do sleep 0.01; done) &
     setsid sh -c 'trap \"echo session saved; exit 0\" TERM; echo ready 2; while :; do sleep 0.01; done' &
     trap 'exit 3' TERM; echo ready 3; while :; do sleep 0.01; done";
 
-/// Stops a run of `TREE`, and returns what was said, sorted.
+/// Stops a run of `TREE`, and returns its sorted output, how it ended and its log.
 #[track_caller]
 fn stopped(mut run: Run) -> (Vec<String>, Ended, String) {
     for _ in 0..3 {
@@ -25,7 +25,7 @@ fn stopped(mut run: Run) -> (Vec<String>, Ended, String) {
 }
 
 #[test]
-fn with_newer_system_calls_forbidden_everything_is_still_stopped() {
+fn without_newer_system_calls_all_processes_are_stopped() {
     let fixture = fixture();
     for errno in [libc::EPERM, libc::ENOSYS] {
         let errno = errno.to_string();
@@ -34,15 +34,15 @@ fn with_newer_system_calls_forbidden_everything_is_still_stopped() {
                 .through(&[&fixture, "filtered", &errno])
                 .options("-vvv -t 5s")
                 .shell(TREE);
-            let (said, ended, errors) = stopped(run);
+            let (printed, ended, errors) = stopped(run);
             assert_eq!(
-                said,
+                printed,
                 ["group saved", "session saved"],
                 "{home:?} {errno}: {errors}"
             );
             assert_eq!(ended, Ended::code(3), "{home:?} {errno}: {errors}");
         }
-        // Not our own children, and so by descriptor if there were any.
+        // Not children of supervise, and so signaled by descriptor if there were any.
         let mut run = start(Home::Plain)
             .through(&[&fixture, "filtered", &errno])
             .options("-vv -t 4s")
@@ -61,26 +61,15 @@ fn with_newer_system_calls_forbidden_everything_is_still_stopped() {
 }
 
 #[test]
-fn with_close_range_forbidden_descriptors_are_closed_one_by_one() {
+fn without_close_range_descriptors_are_closed_one_by_one() {
     let fixture = fixture();
     for hide in [false, true] {
-        if hide && !is_root() {
-            skipped("hiding /proc needs root");
+        if hide && lacks_root("hiding /proc") {
             continue;
         }
-        let hiding = if hide {
-            "mount -t tmpfs none /proc && "
-        } else {
-            ""
-        };
-        let script = format!("{hiding}exec 7</dev/zero \"$@\"");
-        let wrapper: &[&str] = if hide {
-            &["unshare", "--mount", "sh", "-c", &script, "sh"]
-        } else {
-            &["sh", "-c", &script, "sh"]
-        };
         let mut run = start(Home::Plain)
-            .through(wrapper)
+            .through(if hide { &WITHOUT_PROC } else { &[] })
+            .through(&["sh", "-c", "exec 7</dev/zero \"$@\"", "sh"])
             .through(&[&fixture, "filtered", &libc::ENOSYS.to_string()])
             .fixture(&["print-signals", "15"]);
         run.ready();
@@ -95,112 +84,94 @@ fn with_close_range_forbidden_descriptors_are_closed_one_by_one() {
 }
 
 #[test]
-fn without_proc_the_group_is_asked_and_as_pid_1_everything() {
-    if !is_root() {
-        skipped("hiding /proc needs root");
+fn without_proc_the_group_or_as_pid_1_all_are_signaled() {
+    if lacks_root("hiding /proc") {
         return;
     }
-    let hidden = [
-        "unshare",
-        "--mount",
-        "sh",
-        "-c",
-        "mount -t tmpfs none /proc && exec \"$@\"",
-        "sh",
-    ];
     let run = start(Home::Pid1)
-        .through(&hidden)
+        .through(&WITHOUT_PROC)
         .options("-t 5s")
         .shell(TREE);
-    let (said, ended, errors) = stopped(run);
-    assert_eq!(said, ["group saved", "session saved"], "{errors}");
+    let (printed, ended, errors) = stopped(run);
+    assert_eq!(printed, ["group saved", "session saved"], "{errors}");
     assert_eq!(ended, Ended::code(3));
 
-    // The one in a session of its own cannot be found; the deadline ends the
-    // wait for it, and it is said.
-    let run = start(Home::Plain)
-        .through(&hidden)
+    // The one in a session of its own cannot be found: the deadline ends the wait for it,
+    // and the log says so.
+    let mut run = start(Home::Plain)
+        .through(&WITHOUT_PROC)
         .options("-t 500ms")
         .shell(TREE);
-    let daemon = {
-        let mut run = run;
-        for _ in 0..3 {
-            run.ready();
-        }
-        let command = run.command();
-        let mut daemon = None;
-        eventually("the daemon is there", || {
-            daemon = children_of(command).into_iter().find(|pid| {
-                nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(*pid)))
-                    .is_ok_and(|s| s.as_raw() == *pid)
-            });
-            daemon.is_some()
+    for _ in 0..3 {
+        run.ready();
+    }
+    let command = run.command();
+    let mut daemon = None;
+    eventually("the daemon is there", || {
+        daemon = children_of(command).into_iter().find(|pid| {
+            nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(*pid)))
+                .is_ok_and(|s| s.as_raw() == *pid)
         });
-        run.signal(libc::SIGTERM);
-        run.expect_line("group saved");
-        run.expect_exit(3);
-        run.expect_log("signaling only the command's process group");
-        run.expect_log("/proc is unavailable");
-        Leftover(daemon.unwrap())
-    };
-    assert!(is_alive(daemon.0), "nobody could find it");
+        daemon.is_some()
+    });
+    let daemon = Leftover(daemon.unwrap());
+    run.signal(libc::SIGTERM);
+    run.expect_line("group saved");
+    run.expect_exit(3);
+    run.expect_log("signaling only the command's process group");
+    run.expect_log("/proc is unavailable");
+    assert!(is_alive(daemon.0), "it could not be found");
 }
 
 #[test]
-fn another_namespaces_proc_is_not_believed() {
-    if !is_root() {
-        skipped("a PID namespace needs root");
+fn proc_of_another_namespace_is_not_used() {
+    if lacks_root("a PID namespace") {
         return;
     }
-    // No --mount-proc: /proc shows the pids of our namespace to a supervise
-    // whose own has other processes with such numbers. With -g, and with a
-    // command that hangs, it would like to know who they are.
+    // Without --mount-proc, /proc shows the pids of this namespace to a supervise whose own
+    // namespace has other processes with these numbers. With -g, and with a command that
+    // hangs, it needs to know which they are.
     for options in [
         &["-t", "5s"][..],
         &["-t", "5s", "-g"],
         &["-t", "4s", "-r", "TERM:WINCH"],
     ] {
-        let output = std::process::Command::new("unshare")
-            .args(["--pid", "--fork", "--kill-child", SUPERVISE])
-            .args(options)
-            .args(["sh", "-c", TREE_SELF_STOP])
-            .output()
-            .unwrap();
-        let stdout = String::from_utf8_lossy(&output.stdout);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        // With -g the group was asked as such, and nobody can tell who was in
-        // it: asked twice is better than never.
-        let asked = stdout.matches("group saved").count();
+        let namespace = &["unshare", "--pid", "--fork", "--kill-child", SUPERVISE][..];
+        let command = &["sh", "-c", TREE_SELF_STOP];
+        let Output { stdout, errors, .. } = output(&[namespace, options, command].concat());
+        // With -g the group was signaled as such, and its members are unknown: twice is
+        // better than never.
+        let signaled = stdout.matches("group saved").count();
         assert!(
-            asked == 1 || asked == 2 && options.contains(&"-g"),
+            signaled == 1 || signaled == 2 && options.contains(&"-g"),
             "{stdout} {errors}"
         );
     }
 }
 
-/// As `TREE`, and asks its supervisor to stop once all of it is ready.
+/// As `TREE`, and sends supervise a stop request once all of it is ready.
 const TREE_SELF_STOP: &str = "
     (trap 'echo group saved; exit 0' TERM; kill -USR1 $$; while :; do sleep 0.01; done) &
     trap 'exit 3' TERM; trap 'kill -TERM $PPID' USR1; while :; do sleep 0.01; done";
 
 #[test]
 fn with_hidepid_leftovers_of_the_same_user_are_found() {
-    if !is_root() {
-        skipped("mounting /proc needs root");
+    if lacks_root("mounting /proc") {
         return;
     }
-    let script = "mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid=1234 --regid=1234 --clear-groups \"$@\"";
+    let script = "mount -t proc -o hidepid=2 proc /proc && exec \"$@\"";
     let hidden = ["unshare", "--mount", "sh", "-c", script, "sh"];
     for home in [Home::Plain, Home::Pid1] {
         for options in ["", "-g"] {
             let run = start(home)
                 .through(&hidden)
+                .through(&as_user("1234"))
                 .options("-t 5s")
                 .options(options)
                 .shell(TREE);
-            let (said, ended, errors) = stopped(run);
+            let (printed, ended, errors) = stopped(run);
             assert_eq!(
-                said,
+                printed,
                 ["group saved", "session saved"],
                 "{home:?} {options}: {errors}"
             );

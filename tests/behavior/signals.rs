@@ -1,4 +1,4 @@
-//! Signals reach the command: each, once, in order, with what they carry.
+//! Signals reach the command: each of them, once, in order and with its value.
 
 use std::io::BufRead as _;
 
@@ -16,13 +16,8 @@ fn every_signal_is_forwarded_once() {
         let all = (1..=64).filter(|n| ![libc::SIGKILL, libc::SIGSTOP, libc::SIGCHLD].contains(n));
         for signal in all.clone().filter(|signal| *signal != 64) {
             run.signal(signal);
-            // One at a time: equal ones merge, and the order is the kernel's.
-            let line = run.line();
-            assert_eq!(
-                line.split(' ').next(),
-                Some(signal.to_string().as_str()),
-                "{home:?}"
-            );
+            // One at a time: equal ones merge, and the kernel chooses the order.
+            run.expect_signal(signal);
         }
         run.signal(64);
         run.expect_signal(64);
@@ -32,33 +27,15 @@ fn every_signal_is_forwarded_once() {
 }
 
 #[test]
-fn realtime_signals_keep_their_values_and_their_order() {
-    for home in [Home::Plain, Home::Pid1]
-        .into_iter()
-        .filter(|home| home.is_possible())
-    {
+fn realtime_signals_keep_their_values_and_order() {
+    for home in homes().into_iter().filter(|home| *home != Home::UserPid1) {
         let mut run = start(home).fixture(&["print-signals", "64"]);
         run.ready();
-        let signal = RTMIN + 3;
-        let status = std::process::Command::new(fixture())
-            .args([
-                "queue",
-                &run.pid.to_string(),
-                &signal.to_string(),
-                "1",
-                "1001",
-            ])
-            .status()
-            .unwrap();
-        assert!(status.success());
+        queue(run.pid, RTMIN + 3, 1..1001);
         for value in 1..=1000 {
-            let line = run.line();
+            let line = run.expect_signal(37);
             let words: Vec<&str> = line.split(' ').collect();
-            assert_eq!(
-                (words[0], words[1]),
-                ("37", "-1"),
-                "signal and SI_QUEUE: {line}"
-            );
+            assert_eq!(words[1], "-1", "SI_QUEUE: {line}");
             assert_eq!(words[3], value.to_string(), "in order: {line}");
         }
         run.signal(64);
@@ -68,27 +45,17 @@ fn realtime_signals_keep_their_values_and_their_order() {
 }
 
 #[test]
-fn a_queued_value_reaches_the_process_group_too() {
+fn a_queued_value_reaches_the_process_group() {
     let mut run = start(Home::Plain)
         .options("-g")
         .fixture(&["print-signals", "64"]);
     run.ready();
-    let status = std::process::Command::new(fixture())
-        .args(["queue", &run.pid.to_string(), "10", "77", "78"])
-        .status()
-        .unwrap();
-    assert!(status.success());
-    let line = run.line();
+    queue(run.pid, libc::SIGUSR1, 77..78);
+    let line = run.expect_signal(10);
+    // Older kernels: the signal without its value.
     if kernel_is_at_least(6, 9) {
-        assert!(
-            line.starts_with("10 -1 ") && line.ends_with(" 77"),
-            "{line}"
-        );
-    } else {
-        assert!(
-            line.starts_with("10 "),
-            "older kernels: the signal, without its value: {line}"
-        );
+        let value = line.starts_with("10 -1 ") && line.ends_with(" 77");
+        assert!(value, "{line}");
     }
     run.signal(64);
     run.line();
@@ -104,30 +71,17 @@ fn kernel_is_at_least(major: u32, minor: u32) -> bool {
 }
 
 #[test]
-fn with_no_queue_left_the_signal_itself_still_arrives() {
-    // The command may have nothing queued: a value cannot be sent on, and
-    // rt_sigqueueinfo says EAGAIN for a realtime signal.
+fn a_full_queue_costs_only_the_value() {
+    // The queue of the command has no room: a value cannot be forwarded, and
+    // rt_sigqueueinfo(2) fails with EAGAIN for a real-time signal.
     let fixture = fixture();
     let mut run =
         start(Home::Plain).run(&["prlimit", "--sigpending=0", &fixture, "print-signals", "15"]);
     run.ready();
     for signal in [libc::SIGUSR1, RTMIN, RTMIN + 5] {
-        let status = std::process::Command::new(&fixture)
-            .args([
-                "queue",
-                &run.pid.to_string(),
-                &signal.to_string(),
-                "77",
-                "78",
-            ])
-            .status()
-            .unwrap();
-        assert!(status.success());
-        let line = run.line();
-        assert!(
-            line.starts_with(&format!("{signal} ")) && line.ends_with(" 0"),
-            "{line}"
-        );
+        queue(run.pid, signal, 77..78);
+        let line = run.expect_signal(signal);
+        assert!(line.ends_with(" 0"), "{line}");
     }
     run.signal(libc::SIGTERM);
     run.line();
@@ -135,27 +89,23 @@ fn with_no_queue_left_the_signal_itself_still_arrives() {
 }
 
 #[test]
-fn signals_are_rewritten_and_swallowed() {
+fn signals_are_rewritten_and_dropped() {
     for home in homes() {
         let mut run = start(home)
             .options("-r TERM:USR1 -r 12:RTMIN+2 -r HUP:0 -t infinity")
             .fixture(&["print-signals", "64"]);
         run.ready();
         run.signal(libc::SIGHUP);
-        for (sent, expected) in [(libc::SIGTERM, "10 "), (libc::SIGUSR2, "36 "), (64, "64 ")] {
+        for (sent, expected) in [(libc::SIGTERM, 10), (libc::SIGUSR2, 36), (64, 64)] {
             run.signal(sent);
-            let line = run.line();
-            assert!(
-                line.starts_with(expected),
-                "{home:?}: {sent} arrived as {line}"
-            );
+            run.expect_signal(expected);
         }
         run.expect_exit(0);
     }
 }
 
 #[test]
-fn a_swallowed_stop_signal_stops_nothing() {
+fn a_dropped_stop_signal_is_not_a_stop_request() {
     let mut run = start(Home::Plain)
         .options("-r TERM:0 -t 0")
         .fixture(&["print-signals", "64"]);
@@ -167,7 +117,7 @@ fn a_swallowed_stop_signal_stops_nothing() {
 }
 
 #[test]
-fn the_command_alone_gets_signals_unless_the_group_is_asked_for() {
+fn only_the_command_is_signaled_without_process_group() {
     for home in homes() {
         for (options, expected) in [("", 1), ("-c", 1), ("-g", 2)] {
             let fixture = fixture();
@@ -184,9 +134,10 @@ fn the_command_alone_gets_signals_unless_the_group_is_asked_for() {
                 run.expect_signal(10);
             }
             if expected == 1 {
-                // First the one that was left out, so that nothing is left.
+                // First the process that was not signaled, so that no process is left.
                 send(children_of(run.command())[0], 64);
                 run.expect_signal(64);
+                // Its parent hears of it.
                 run.expect_signal(17);
             }
             run.signal(64);
@@ -197,28 +148,19 @@ fn the_command_alone_gets_signals_unless_the_group_is_asked_for() {
 }
 
 #[test]
-fn as_pid_1_signals_from_inside_arrive_as_those_from_outside_do() {
+fn pid_1_forwards_signals_from_inside_the_namespace() {
+    if lacks_root("entering a namespace") {
+        return;
+    }
     for home in homes().into_iter().filter(|home| home.is_pid1()) {
         let mut run = start(home)
             .options("-t infinity")
             .fixture(&["print-signals", "64"]);
         run.ready();
-        let pid = run.pid;
-        let inside = |signal: &str| {
-            let status = nsenter(pid, &["kill", &format!("-{signal}"), "1"]);
-            assert!(status.success(), "{home:?}");
-        };
-        if !is_root() {
-            skipped("entering a namespace needs root");
-            continue;
-        }
-        for (name, number) in [("TERM", "15"), ("USR1", "10"), ("37", "37")] {
-            inside(name);
-            assert_eq!(
-                run.line().split(' ').next(),
-                Some(number),
-                "{home:?} from inside"
-            );
+        for (name, number) in [("TERM", 15), ("USR1", 10), ("37", 37)] {
+            let kill = ["kill", &format!("-{name}"), "1"];
+            assert!(in_namespaces_of(run.pid, &kill).status().unwrap().success());
+            run.expect_signal(number);
         }
         run.signal(64);
         run.expect_signal(64);
@@ -226,37 +168,21 @@ fn as_pid_1_signals_from_inside_arrive_as_those_from_outside_do() {
     }
 }
 
-fn nsenter(pid: i32, command: &[&str]) -> std::process::ExitStatus {
-    std::process::Command::new("nsenter")
-        .args(["--target", &pid.to_string(), "--pid", "--mount", "--"])
-        .args(command)
-        .status()
-        .unwrap()
-}
-
 #[test]
-fn a_command_of_another_user_is_warned_about_and_outlived() {
-    if !is_root() {
-        skipped("making a program setuid root needs root");
+fn a_command_that_cannot_be_signaled_is_logged_and_outlived() {
+    if lacks_root("making a program setuid root") {
         return;
     }
     let folder = Folder::new();
     let program = folder.copy_program(&fixture(), "root-user", 0o4755);
     let supervise = folder.copy_program(SUPERVISE, "supervise", 0o755);
     let mut run = start(Home::Plain)
-        .through(&[
-            "setpriv",
-            "--reuid=1000",
-            "--regid=1000",
-            "--clear-groups",
-            &supervise,
-            "-t",
-            "0.2",
-        ])
+        .through(&as_user("1000"))
+        .through(&[&supervise, "-t", "0.2"])
         .run(&[&program, "root-user"]);
     run.ready();
     let command = run.command();
-    // The inner one runs with the right to signal nothing of root's.
+    // The inner one is not permitted to signal processes of root.
     let inner = command;
     let target = children_of(inner);
     let leftover = Leftover(*target.first().unwrap_or(&inner));
@@ -270,8 +196,9 @@ fn a_command_of_another_user_is_warned_about_and_outlived() {
 
     // And with nothing in between.
     let errors = folder.file("errors");
-    let mut run = std::process::Command::new("setpriv")
-        .args(["--reuid=1000", "--regid=1000", "--clear-groups"])
+    let user = as_user("1000");
+    let mut run = std::process::Command::new(user[0])
+        .args(&user[1..])
         .args([&supervise, "-t", "0.2", "--", &program, "root-user"])
         .stdout(std::process::Stdio::piped())
         .stderr(std::fs::File::create(&errors).unwrap())
@@ -293,9 +220,9 @@ fn a_command_of_another_user_is_warned_about_and_outlived() {
 }
 
 #[test]
-fn a_command_that_signals_its_supervisor_and_everyone_is_not_answered_twice() {
+fn signals_sent_by_the_command_are_not_doubled() {
     for home in homes() {
-        // TERM for supervise: forwarded once, as from anyone.
+        // TERM for supervise: forwarded once, as from any sender.
         let mut run = start(home).options("-t infinity").shell(
             "trap 'echo got TERM; exit 4' TERM; kill -TERM $PPID; while :; do sleep 0.01; done",
         );
@@ -308,15 +235,15 @@ fn a_command_that_signals_its_supervisor_and_everyone_is_not_answered_twice() {
         run.expect_exit(5);
         run.expect_no_more_output();
     }
-    // TERM for everyone: in a namespace of our own only. The kernel leaves out
-    // the sender and PID 1, and nobody may tell them after all.
+    // TERM for all processes: in a namespace only. The kernel leaves out the sender and
+    // PID 1, and supervise does not make up for that.
     for home in homes().into_iter().filter(|home| home.is_pid1()) {
         let fixture = fixture();
         let mut run = start(home).options("-v").shell(&format!(
             "trap 'kill -TERM -1' USR1; trap 'echo got TERM' TERM
              {fixture} print-signals 15 & echo $$; wait $!; wait $!; echo end"
         ));
-        // The shell says its pid, the fixture that it is ready.
+        // The shell prints its pid, the fixture that it is ready.
         let first = [run.line(), run.line()];
         assert!(
             first.iter().any(|line| line.starts_with("ready ")),
@@ -332,11 +259,11 @@ fn a_command_that_signals_its_supervisor_and_everyone_is_not_answered_twice() {
 }
 
 #[test]
-fn a_stop_signal_that_was_ignored_at_the_start_is_forwarded_and_stops_nothing() {
+fn a_stop_signal_ignored_at_the_start_is_only_forwarded() {
     let fixture = fixture();
     for home in homes() {
         for (signal, name) in [(libc::SIGINT, "INT"), (libc::SIGTERM, "TERM")] {
-            // As a shell has it for jobs in the background.
+            // As in a shell for background jobs.
             let ignored = [fixture.as_str(), "ignored", &signal.to_string()];
             let mut run = start(home)
                 .through(&ignored)
@@ -345,7 +272,7 @@ fn a_stop_signal_that_was_ignored_at_the_start_is_forwarded_and_stops_nothing() 
             run.ready();
             run.signal(signal);
             if home.is_pid1() {
-                // There it would leave nothing to stop us by.
+                // Otherwise nothing could stop supervise.
                 run.expect_killed(libc::SIGKILL);
             } else {
                 run.expect_signal(signal);
@@ -353,7 +280,7 @@ fn a_stop_signal_that_was_ignored_at_the_start_is_forwarded_and_stops_nothing() 
                 run.expect_signal(64);
                 run.expect_exit(0);
             }
-            // What was named is one.
+            // A signal of --stop-on is a stop request all the same.
             let mut run = start(home)
                 .through(&ignored)
                 .options(&format!("-t 0 --stop-on {name}"))
@@ -366,7 +293,7 @@ fn a_stop_signal_that_was_ignored_at_the_start_is_forwarded_and_stops_nothing() 
 }
 
 #[test]
-fn a_stop_request_for_the_group_resumes_only_what_is_suspended() {
+fn a_stop_request_resumes_only_suspended_group_members() {
     for home in homes() {
         let fixture = fixture();
         let mut run = start(home)
@@ -386,9 +313,7 @@ fn a_stop_request_for_the_group_resumes_only_what_is_suspended() {
         run.ready();
         let member = children_of(run.command())[0];
         send(member, libc::SIGSTOP);
-        eventually("it is suspended", || {
-            status_field(member, "State").is_some_and(|state| state.starts_with('T'))
-        });
+        wait_for_state(member, 'T');
         run.signal(libc::SIGTERM);
         eventually("it has exited", || !is_alive(member));
         run.signal(64);
@@ -397,8 +322,8 @@ fn a_stop_request_for_the_group_resumes_only_what_is_suspended() {
 }
 
 #[test]
-fn a_command_that_waits_for_a_terminal_that_nobody_can_give_is_named() {
-    // In a session of our own there is no terminal.
+fn a_command_suspended_without_a_terminal_is_logged() {
+    // A new session has no terminal.
     let mut run = start(Home::Plain)
         .through(&["setsid"])
         .shell("kill -TTIN $$; echo resumed");

@@ -26,7 +26,7 @@ fn assert_same_under_supervise(wrapper: &[&str], command: &[&str]) {
 }
 
 #[test]
-fn signal_mask_and_dispositions_are_those_that_were_inherited() {
+fn the_command_inherits_signal_mask_and_dispositions() {
     let fixture = fixture();
     for state in [
         vec![],
@@ -55,7 +55,7 @@ fn signal_mask_and_dispositions_are_those_that_were_inherited() {
 }
 
 #[test]
-fn the_surroundings_are_those_that_were_inherited() {
+fn the_command_inherits_folder_limits_and_environment() {
     let script =
         "pwd -P; umask; nice; ulimit -a; cat /proc/self/oom_score_adj /proc/self/cgroup; env";
     let changed = [
@@ -69,7 +69,7 @@ fn the_surroundings_are_those_that_were_inherited() {
 }
 
 #[test]
-fn a_working_directory_that_was_removed_is_kept() {
+fn a_removed_working_directory_is_kept() {
     let folder = Folder::new();
     let gone = folder.file("gone");
     let script = format!("mkdir {gone}; cd {gone}; rmdir {gone}; exec \"$@\"");
@@ -96,7 +96,7 @@ fn arguments_reach_the_command_byte_for_byte() {
 }
 
 #[test]
-fn it_works_when_sigchld_is_ignored_or_everything_is_blocked() {
+fn ignored_sigchld_and_blocked_signals_change_nothing() {
     let fixture = fixture();
     for state in [["ignored", "17"], ["blocked", "17"], ["blocked", "0"]] {
         for home in homes() {
@@ -153,7 +153,7 @@ fn passed_on() -> Vec<i32> {
 }
 
 #[test]
-fn the_command_has_the_inherited_descriptors_and_supervise_only_stderr() {
+fn the_command_inherits_descriptors_and_supervise_keeps_stderr() {
     let folder = Folder::new();
     folder.write("file", "", 0o666);
     let script = format!("exec 5<{0} 9>>{0} \"$@\"", folder.file("file"));
@@ -186,7 +186,7 @@ fn the_command_has_the_inherited_descriptors_and_supervise_only_stderr() {
 }
 
 #[test]
-fn as_pid_1_it_keeps_stdout_for_those_who_write_there() {
+fn pid_1_keeps_stdout_open_for_other_processes() {
     for home in homes().into_iter().filter(|home| home.is_pid1()) {
         // A pipe of root's cannot be opened by the user of a namespace.
         let write = if home == Home::Pid1 {
@@ -223,7 +223,7 @@ fn as_pid_1_it_keeps_stdout_for_those_who_write_there() {
 }
 
 #[test]
-fn when_the_command_closes_a_pipe_its_reader_sees_the_end() {
+fn supervise_keeps_no_pipe_of_the_command_open() {
     let mut run =
         start(Home::Plain).shell("trap 'exit 0' TERM; exec >&-; while :; do sleep 0.01; done");
     // `rest` returns only at end of file, while both still run.
@@ -267,9 +267,8 @@ fn closed_standard_descriptors_stay_closed() {
 }
 
 #[test]
-fn without_dev_null_it_still_lets_go() {
-    if !is_root() {
-        skipped("hiding /dev needs root");
+fn without_dev_null_inherited_descriptors_are_closed() {
+    if lacks_root("hiding /dev") {
         return;
     }
     let mut run = start(Home::Plain)
@@ -308,7 +307,7 @@ fn refused(home: Home, command: &[&str], status: i32) -> String {
 }
 
 #[test]
-fn a_command_that_is_written_wrongly_gets_advice() {
+fn a_mistyped_command_gets_advice() {
     let folder = Folder::new();
     folder.write("server", "", 0o755);
     for (command, advice) in [
@@ -417,7 +416,7 @@ const WORKER: &str =
     until [ -e $0/ready ]; do sleep 0.01; done; exec \"$@\"";
 
 #[test]
-fn when_the_command_cannot_be_executed_leftovers_are_stopped_first() {
+fn leftovers_are_stopped_if_the_command_cannot_be_executed() {
     let cases = homes().into_iter().flat_map(|home| {
         let options = if home.is_pid1() {
             ""
@@ -441,7 +440,7 @@ fn when_the_command_cannot_be_executed_leftovers_are_stopped_first() {
 }
 
 #[test]
-fn when_the_command_cannot_be_executed_auto_leaves_others_alone_but_as_pid_1() {
+fn auto_leaves_others_running_if_the_command_cannot_be_executed() {
     let folder = Folder::new();
     let mut run = start(Home::Plain)
         .through(&["sh", "-c", WORKER, folder.path().to_str().unwrap()])
@@ -458,9 +457,8 @@ fn when_the_command_cannot_be_executed_auto_leaves_others_alone_but_as_pid_1() {
 }
 
 #[test]
-fn a_command_on_a_noexec_file_system_is_explained() {
-    if !is_root() {
-        skipped("mounting needs root");
+fn a_command_on_a_noexec_filesystem_is_explained() {
+    if lacks_root("mounting") {
         return;
     }
     let folder = Folder::new();
@@ -474,7 +472,7 @@ fn a_command_on_a_noexec_file_system_is_explained() {
 }
 
 #[test]
-fn a_command_that_is_being_written_is_explained() {
+fn a_command_open_for_writing_is_explained() {
     let folder = Folder::new();
     let program = folder.file("busy");
     std::fs::copy("/bin/true", &program).unwrap();
@@ -496,7 +494,7 @@ fn a_script_without_an_interpreter_line_is_run_by_the_shell() {
 }
 
 #[test]
-fn path_is_searched_as_execvp_does() {
+fn path_is_searched_as_by_execvp() {
     let (first, second) = (Folder::new(), Folder::new());
     first.write("tool", "#!/bin/sh\nexit 1\n", 0o644);
     second.write("tool", "#!/bin/sh\nexit 4\n", 0o755);
@@ -538,9 +536,8 @@ fn path_is_searched_as_execvp_does() {
 }
 
 #[test]
-fn a_fork_that_fails_is_explained_and_nothing_is_left() {
-    if !is_root() {
-        skipped("a limit on processes of another user needs root");
+fn a_failing_fork_is_explained() {
+    if lacks_root("a limit on processes of another user") {
         return;
     }
     // A user of whom nothing else runs.
@@ -576,7 +573,7 @@ fn has_strace() -> bool {
 }
 
 #[test]
-fn a_signal_before_the_command_is_executed_is_not_lost() {
+fn a_signal_before_exec_is_not_lost() {
     if !has_strace() {
         return;
     }
@@ -613,7 +610,7 @@ fn a_signal_before_the_command_is_executed_is_not_lost() {
 }
 
 #[test]
-fn killed_it_takes_the_command_along() {
+fn the_command_gets_sigterm_when_supervise_is_killed() {
     let mut run = start(Home::Plain).fixture(&["print-signals", "15"]);
     run.ready();
     run.signal(libc::SIGKILL);
@@ -622,7 +619,7 @@ fn killed_it_takes_the_command_along() {
 }
 
 #[test]
-fn killed_before_the_command_asks_for_that_it_takes_it_along() {
+fn the_command_exits_if_supervise_is_killed_before_prctl() {
     if !has_strace() {
         return;
     }
@@ -651,7 +648,7 @@ fn killed_before_the_command_asks_for_that_it_takes_it_along() {
 }
 
 #[test]
-fn it_can_end_with_its_own_parent() {
+fn the_parent_death_signal_reaches_supervise() {
     let fixture = fixture();
     let script = format!("{SUPERVISE} -p TERM -t infinity -- {fixture} print-signals 15 & wait");
     let mut run = start(Home::Plain).shell(&script);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::harness::*;
 
 #[test]
-fn a_command_that_ends_in_time_has_its_own_status() {
+fn a_command_that_exits_in_time_keeps_its_status() {
     for home in homes() {
         for signal in [libc::SIGTERM, libc::SIGINT] {
             // A shell cannot trap what was ignored when it started, as it is for
@@ -30,7 +30,7 @@ fn a_command_that_ends_in_time_has_its_own_status() {
 }
 
 #[test]
-fn a_command_that_does_not_end_is_killed_at_the_deadline_and_not_before() {
+fn a_command_that_does_not_exit_is_killed_at_the_deadline() {
     for home in homes() {
         let mut run = start(home).options("-t 400ms").fixture(&["print-signals"]);
         run.ready();
@@ -52,7 +52,7 @@ fn a_command_that_does_not_end_is_killed_at_the_deadline_and_not_before() {
 
 /// As the documents say.
 #[test]
-fn with_q_sigkill_is_not_logged() {
+fn quiet_does_not_log_sigkill() {
     for home in homes() {
         let mut run = start(home)
             .options("-q -t 0")
@@ -76,7 +76,7 @@ fn a_grace_period_of_0_kills_at_once() {
 }
 
 #[test]
-fn later_stop_requests_are_forwarded_too() {
+fn later_stop_requests_are_forwarded() {
     for home in homes() {
         let mut run = start(home).fixture(&["print-signals", "64"]);
         run.ready();
@@ -91,7 +91,7 @@ fn later_stop_requests_are_forwarded_too() {
 }
 
 #[test]
-fn the_first_stop_request_alone_sets_the_deadline() {
+fn only_the_first_stop_request_sets_the_deadline() {
     let mut run = start(Home::Plain)
         .options("-t 1s -v")
         .fixture(&["print-signals"]);
@@ -115,7 +115,7 @@ fn the_first_stop_request_alone_sets_the_deadline() {
 }
 
 #[test]
-fn which_signals_are_a_stop_request_can_be_chosen() {
+fn stop_on_chooses_the_stop_signals() {
     for (options, signal, stops) in [
         ("", libc::SIGHUP, false),
         ("", libc::SIGQUIT, false),
@@ -146,7 +146,7 @@ fn which_signals_are_a_stop_request_can_be_chosen() {
 }
 
 #[test]
-fn a_stopped_command_is_resumed_to_hear_that_it_should_end() {
+fn a_stop_request_resumes_a_suspended_command() {
     for home in homes() {
         let mut run = start(home).run(&["sleep", "1004"]);
         let command = run.command();
@@ -155,16 +155,14 @@ fn a_stopped_command_is_resumed_to_hear_that_it_should_end() {
                 .is_ok_and(|n| n.trim() == "sleep")
         });
         send(command, libc::SIGSTOP);
-        eventually("it is stopped", || {
-            status_field(command, "State").unwrap().starts_with('T')
-        });
+        wait_for_state(command, 'T');
         run.signal(libc::SIGTERM);
         run.expect_killed(libc::SIGTERM);
     }
 }
 
 #[test]
-fn a_command_that_stops_itself_when_asked_is_resumed() {
+fn a_command_that_suspends_itself_on_sigterm_is_resumed() {
     for home in homes() {
         let mut run = start(home).shell(
             "trap 'kill -STOP $$; exit 3' TERM; echo ready $$; while :; do sleep 0.01; done",
@@ -176,7 +174,7 @@ fn a_command_that_stops_itself_when_asked_is_resumed() {
 }
 
 #[test]
-fn those_that_have_ended_are_named_last() {
+fn zombies_are_logged_last() {
     // A dozen that nobody reaps, and then two that are in the way.
     let fixture = fixture();
     let mut command = [fixture.as_str(), "with-zombie", "0"].repeat(12);
@@ -203,7 +201,7 @@ fn those_that_have_ended_are_named_last() {
 }
 
 #[test]
-fn with_g_a_command_that_has_left_its_group_is_asked_too() {
+fn a_command_that_left_its_group_is_signaled() {
     for home in homes() {
         let mut run = start(home).options("-g").fixture(&["other-group", "15"]);
         run.ready();
@@ -214,7 +212,7 @@ fn with_g_a_command_that_has_left_its_group_is_asked_too() {
 }
 
 #[test]
-fn a_command_that_stops_itself_again_and_again_is_no_busy_loop() {
+fn a_command_that_keeps_suspending_itself_is_resumed_a_few_times() {
     let mut run = start(Home::Plain).options("-vv -t 500ms").shell(
         "trap 'kill -STOP $$' CONT; trap : TERM; echo ready $$; while :; do sleep 0.01; done",
     );
@@ -227,7 +225,7 @@ fn a_command_that_stops_itself_again_and_again_is_no_busy_loop() {
 }
 
 #[test]
-fn an_end_in_the_moment_of_the_deadline_is_accounted_for_either_way() {
+fn an_exit_at_the_deadline_is_reported_consistently() {
     for round in 0..40 {
         let mut run = start(Home::Plain)
             .options("-t 50ms")
@@ -245,7 +243,7 @@ fn an_end_in_the_moment_of_the_deadline_is_accounted_for_either_way() {
 }
 
 #[test]
-fn an_end_before_a_deadline_that_was_slept_through_is_what_counts() {
+fn an_exit_before_a_missed_deadline_counts() {
     for home in homes() {
         let folder = Folder::new();
         let fifo = folder.fifo("fifo");
@@ -271,7 +269,7 @@ fn an_end_before_a_deadline_that_was_slept_through_is_what_counts() {
 }
 
 #[test]
-fn what_sigkill_does_not_end_is_named_and_given_up() {
+fn a_process_that_survives_sigkill_is_logged_and_given_up() {
     let freezer = std::path::Path::new("/sys/fs/cgroup/freezer");
     let group = freezer.join(format!("supervise-test-{}", std::process::id()));
     if std::fs::create_dir(&group).is_err() {
@@ -300,7 +298,7 @@ fn what_sigkill_does_not_end_is_named_and_given_up() {
 }
 
 #[test]
-fn a_pid_that_was_given_away_is_not_hit() {
+fn a_reused_pid_is_not_signaled() {
     if !Home::Pid1.is_possible() {
         return;
     }
@@ -363,7 +361,7 @@ fn delayed(home: Home, options: &str) -> Run {
 }
 
 #[test]
-fn a_stop_delay_holds_the_request_back_and_nothing_else() {
+fn a_stop_delay_holds_back_only_the_stop_request() {
     for home in homes() {
         let mut run = delayed(home, "-t 20s --stop-delay 300ms -v");
         let asked = Instant::now();
@@ -378,7 +376,7 @@ fn a_stop_delay_holds_the_request_back_and_nothing_else() {
 }
 
 #[test]
-fn a_second_stop_request_cuts_the_delay_short() {
+fn a_second_stop_request_ends_the_delay() {
     for home in homes() {
         // Long, for it is not to be waited for.
         let options = "-t 1000s --stop-delay 900s -v";
@@ -409,7 +407,7 @@ const LAUNCHER: &str = "(trap 'echo signaled; exit 0' TERM; echo ready $$
 /// The workers of a launcher are the service: they go on for the rest of the delay when
 /// the launcher exits during it, and for all of it when the launcher exited before.
 #[test]
-fn a_stop_delay_holds_for_the_leftovers_too() {
+fn a_stop_delay_holds_for_leftovers() {
     for home in homes() {
         for before in [false, true] {
             let delay = Duration::from_secs(1);
@@ -440,7 +438,7 @@ fn a_stop_delay_holds_for_the_leftovers_too() {
 }
 
 #[test]
-fn a_second_stop_request_cuts_the_delay_of_the_leftovers_short() {
+fn a_second_stop_request_ends_the_delay_for_leftovers() {
     for home in homes() {
         for before in [false, true] {
             let mut run = start(home)
@@ -463,7 +461,7 @@ fn a_second_stop_request_cuts_the_delay_of_the_leftovers_short() {
 }
 
 #[test]
-fn a_stop_delay_is_a_part_of_the_grace_period() {
+fn a_stop_delay_counts_toward_the_grace_period() {
     for home in homes() {
         let mut run = start(home)
             .options("-t 2s --stop-delay 500ms")

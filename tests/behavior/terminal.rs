@@ -7,7 +7,7 @@ use crate::harness::pty::{CTRL_BACKSLASH, CTRL_C, CTRL_D, CTRL_Z, Terminal};
 use crate::harness::*;
 
 #[test]
-fn ctrl_c_ends_a_command_that_reads_and_bash_knows() {
+fn ctrl_c_kills_a_reading_command_and_bash_notices() {
     let mut terminal = Terminal::bash();
     terminal.line("$SUPERVISE -- cat; echo st''atus $?");
     terminal.cat("hello");
@@ -23,7 +23,7 @@ fn ctrl_c_ends_a_command_that_reads_and_bash_knows() {
 }
 
 #[test]
-fn ctrl_c_ends_a_loop_around_it() {
+fn ctrl_c_ends_a_shell_loop_around_supervise() {
     let mut terminal = Terminal::bash();
     terminal.line("for i in 1 2 3; do $SUPERVISE -- sh -c 'echo re\"\"ady; exec sleep 1007'; done");
     terminal.sees("ready\r\n");
@@ -76,7 +76,7 @@ fn ctrl_z_returns_the_prompt_and_fg_and_bg_resume() {
 }
 
 #[test]
-fn started_in_the_background_it_steals_nothing_and_fg_gives_the_terminal() {
+fn a_background_job_does_not_take_the_foreground() {
     let mut terminal = Terminal::bash();
     terminal.line("$SUPERVISE -- cat &");
     terminal.line("until jobs | grep -q Sto''pped; do sleep 0.02; done; echo see''n");
@@ -122,7 +122,7 @@ fn pipelines_and_pagers_work() {
 }
 
 #[test]
-fn the_command_sees_itself_in_the_foreground() {
+fn the_command_is_in_the_foreground_process_group() {
     let check = "sh -c 'read -r _ _ _ _ group _ _ front _ < /proc/self/stat; [ $group = $front ] && echo fo\"\"und'";
     for options in ["", "-g"] {
         let mut terminal = Terminal::bash();
@@ -138,7 +138,7 @@ fn the_command_sees_itself_in_the_foreground() {
 }
 
 #[test]
-fn a_shell_inside_is_a_full_one() {
+fn a_shell_below_supervise_has_job_control() {
     let mut terminal = Terminal::bash();
     terminal.line("$SUPERVISE -v -t 1 -- bash --norc --noprofile --noediting -i");
     terminal.line("PS1='inn''er> '");
@@ -164,7 +164,7 @@ fn a_shell_inside_is_a_full_one() {
 }
 
 #[test]
-fn a_repl_lives_on_ctrl_c() {
+fn ctrl_c_does_not_end_a_repl() {
     if !Command::new("python3")
         .args(["-c", "import os"])
         .status()
@@ -203,7 +203,7 @@ fn a_repl_lives_on_ctrl_c() {
 }
 
 #[test]
-fn with_stdin_elsewhere_ctrl_c_is_a_stop_request() {
+fn ctrl_c_is_a_stop_request_if_stdin_is_not_the_terminal() {
     let mut terminal = Terminal::bash();
     terminal.line("$SUPERVISE -v -t 0.3 -- sh -c 'trap \"\" INT TERM; echo re\"\"ady; while :; do sleep 0.05; done' </dev/null");
     terminal.sees("ready\r\n");
@@ -215,7 +215,7 @@ fn with_stdin_elsewhere_ctrl_c_is_a_stop_request() {
 }
 
 #[test]
-fn a_command_that_handles_ctrl_c_decides_by_itself_wherever_its_stdin_is() {
+fn a_command_that_handles_ctrl_c_is_not_stopped() {
     let folder = Folder::new();
     let go = folder.file("go");
     let script = format!(
@@ -240,7 +240,7 @@ fn a_command_that_handles_ctrl_c_decides_by_itself_wherever_its_stdin_is() {
 }
 
 #[test]
-fn a_stop_delay_holds_back_a_request_and_no_key() {
+fn a_stop_delay_does_not_hold_back_terminal_signals() {
     const OPTIONS: [&str; 5] = ["-v", "-t", "1000", "--stop-delay", "900s"];
     const SCRIPT: &str =
         "trap 'echo sav\"\"ed; exit 3' INT; echo re\"\"ady; while :; do read -r line; done";
@@ -275,7 +275,7 @@ fn a_stop_delay_holds_back_a_request_and_no_key() {
 }
 
 #[test]
-fn keys_and_window_sizes_arrive_once() {
+fn terminal_signals_arrive_once() {
     for options in ["", "-g"] {
         let mut terminal = Terminal::bash();
         terminal.line(&format!(
@@ -302,7 +302,7 @@ fn keys_and_window_sizes_arrive_once() {
 
 /// A stop request that is lost is a SIGKILL at the end of the grace period.
 #[test]
-fn whoever_shares_our_group_can_send_us_a_signal() {
+fn signals_from_the_own_process_group_are_forwarded() {
     const TRAPS: &str = "trap \"echo got USR\"1 USR1; trap \"echo sav\"\"ed; exit 3\" TERM";
     const LOOP: &str = "while :; do sleep 0.01; done";
     // A script without job control, by the shell and by a program; what runs below
@@ -333,7 +333,7 @@ fn whoever_shares_our_group_can_send_us_a_signal() {
 }
 
 #[test]
-fn a_timer_of_ours_is_passed_on() {
+fn the_signal_of_an_inherited_timer_is_forwarded() {
     let mut terminal = Terminal::bash();
     // Timers live on when a program is executed.
     let timer = "import os,signal,sys; signal.setitimer(signal.ITIMER_REAL, 0.3); \
@@ -345,7 +345,7 @@ fn a_timer_of_ours_is_passed_on() {
 }
 
 #[test]
-fn with_a_group_of_its_own_a_command_that_is_none_leaves_the_terminal_as_it_was() {
+fn with_process_group_a_failing_exec_restores_the_foreground() {
     let mut terminal = Terminal::bash();
     terminal.line("bash -c '$SUPERVISE -g -- /nonexistent; read -r x; echo go''t $x'");
     terminal.sees("no such file or directory");
@@ -355,7 +355,7 @@ fn with_a_group_of_its_own_a_command_that_is_none_leaves_the_terminal_as_it_was(
 }
 
 #[test]
-fn with_a_group_of_its_own_ctrl_z_stops_the_script_around_it() {
+fn with_process_group_ctrl_z_suspends_the_surrounding_script() {
     let mut terminal = Terminal::bash();
     terminal.line("bash -c '$SUPERVISE -g -- cat; echo go''t $?'");
     terminal.cat("one");
@@ -370,7 +370,7 @@ fn with_a_group_of_its_own_ctrl_z_stops_the_script_around_it() {
 }
 
 #[test]
-fn job_control_of_the_commands_own_is_not_answered_with_a_second_copy() {
+fn signals_that_the_command_sends_its_group_arrive_once() {
     let mut terminal = Terminal::bash();
     // As an editor does it on Ctrl-Z.
     terminal
@@ -383,7 +383,7 @@ fn job_control_of_the_commands_own_is_not_answered_with_a_second_copy() {
 }
 
 #[test]
-fn with_tostop_a_log_from_the_background_stalls_nothing() {
+fn with_tostop_logging_from_the_background_does_not_block() {
     let mut terminal = Terminal::bash();
     terminal.line("stty tostop; $SUPERVISE -v -- sh -c 'exit 3' & wait $!; echo st''atus $?");
     terminal.sees(") exited with status 3");
@@ -391,7 +391,7 @@ fn with_tostop_a_log_from_the_background_stalls_nothing() {
 }
 
 #[test]
-fn a_command_that_is_killed_leaves_the_terminal_as_it_was() {
+fn terminal_modes_are_restored_after_sigkill() {
     let mut terminal = Terminal::bash();
     terminal.line("sh -c 'a=$(stty -g); $SUPERVISE -t 0 -- sh -c \"stty raw -echo; kill -TERM \\$PPID; sleep 1010\"; b=$(stty -g); [ \"$a\" = \"$b\" ] && echo sa\"\"me'");
     terminal.sees("same");
@@ -401,7 +401,7 @@ fn a_command_that_is_killed_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn closing_the_terminal_ends_everything_with_one_sighup() {
+fn closing_the_terminal_sends_one_sighup() {
     let folder = Folder::new();
     let file = folder.file("log");
     let mut terminal = Terminal::bash();
@@ -449,7 +449,7 @@ fn closing_the_terminal_ends_everything_with_one_sighup() {
 }
 
 #[test]
-fn as_leader_of_the_session_a_hang_up_is_passed_on() {
+fn a_session_leader_forwards_a_hangup() {
     let folder = Folder::new();
     let file = folder.file("log");
     let script = format!("exec {} print-signals 64 > {file}", fixture());
@@ -491,7 +491,7 @@ fn ticks(pid: i32) -> u64 {
 }
 
 #[test]
-fn as_leader_of_the_session_and_as_pid_1_ctrl_z_wedges_nothing() {
+fn ctrl_z_suspends_no_session_leader_and_no_pid_1() {
     // With -g the command's group is one that a key does stop.
     let mut ways = vec![
         (SUPERVISE, vec!["--", "cat"]),
@@ -542,7 +542,7 @@ fn as_leader_of_the_session_and_as_pid_1_ctrl_z_wedges_nothing() {
 }
 
 #[test]
-fn what_nobody_could_resume_goes_on_as_a_whole() {
+fn ctrl_z_suspends_nothing_that_could_not_be_resumed() {
     // The key's signal goes to the group that timeout(1) has made.
     let script = "while echo ti\"\"ck; do sleep 0.02; done";
     let arguments = ["--", "timeout", "1000", "sh", "-c", script];
@@ -558,9 +558,8 @@ fn what_nobody_could_resume_goes_on_as_a_whole() {
 }
 
 #[test]
-fn in_a_namespace_whose_shell_is_outside_keys_and_jobs_work() {
-    if !is_root() {
-        skipped("a PID namespace needs root");
+fn job_control_works_from_outside_the_pid_namespace() {
+    if lacks_root("a PID namespace") {
         return;
     }
     for flags in ["--mount-proc", ""] {
@@ -603,7 +602,7 @@ const FOR_GROUPS: [(&str, i32); 7] = [
 ];
 
 #[test]
-fn what_an_outer_supervise_forwards_to_us_alone_is_not_lost() {
+fn signals_forwarded_by_an_outer_supervise_are_not_lost() {
     let mut terminal = Terminal::with(
         SUPERVISE,
         &[
@@ -640,7 +639,7 @@ fn what_an_outer_supervise_forwards_to_us_alone_is_not_lost() {
 }
 
 #[test]
-fn what_a_script_that_leads_the_session_sends_us_alone_is_not_lost() {
+fn signals_from_the_session_leader_are_not_lost() {
     // As the first process of a window, or of ssh -t, with and without job control.
     for options in ["--norc", "-m"] {
         let script = "$SUPERVISE -t 1000 -- $FIXTURE print-signals 64 & p=$!
@@ -657,7 +656,7 @@ fn what_a_script_that_leads_the_session_sends_us_alone_is_not_lost() {
 }
 
 #[test]
-fn what_another_init_above_us_forwards_is_not_lost() {
+fn signals_forwarded_by_another_init_are_not_lost() {
     // As by `docker run -t --init`: it leads the session, and we are in the
     // foreground group that it has made for us.
     if Command::new("tini").arg("--version").output().is_err() {
@@ -721,7 +720,7 @@ fn what_another_init_above_us_forwards_is_not_lost() {
 }
 
 #[test]
-fn a_hang_up_for_the_death_of_a_shell_is_not_lost() {
+fn a_parent_death_hangup_is_not_lost() {
     let folder = Folder::new();
     let file = folder.file("log");
     let mut terminal = Terminal::bash();
@@ -740,7 +739,7 @@ fn a_hang_up_for_the_death_of_a_shell_is_not_lost() {
 }
 
 #[test]
-fn a_command_in_a_group_of_its_own_gets_what_the_terminal_sends() {
+fn a_command_in_its_own_group_gets_terminal_signals() {
     // timeout(1) makes a process group of its own.
     let mut terminal = Terminal::bash();
     terminal.line("$SUPERVISE -- timeout 900 sh -c 'echo re\"\"ady; exec sleep 1021'");
@@ -761,7 +760,7 @@ fn a_command_in_a_group_of_its_own_gets_what_the_terminal_sends() {
 }
 
 #[test]
-fn a_command_in_a_session_of_its_own_is_sent_what_stops_it() {
+fn a_command_in_its_own_session_gets_the_stop_request() {
     let mut terminal = Terminal::bash();
     terminal.line("$SUPERVISE -v -t 1000 -- setsid $FIXTURE print-signals 2 </dev/null");
     terminal.sees("ready ");
@@ -773,7 +772,7 @@ fn a_command_in_a_session_of_its_own_is_sent_what_stops_it() {
 }
 
 #[test]
-fn a_background_job_that_is_brought_to_the_foreground_is_one_as_a_whole() {
+fn fg_moves_the_whole_job_to_the_foreground() {
     const JOB: &str = "sh -c 'echo re\"\"ady; sleep 1031; echo ne\"\"xt; sleep 1032'";
     let mut terminal = Terminal::bash();
     terminal.line(&format!("$SUPERVISE -- {JOB} &"));
@@ -807,7 +806,7 @@ fn a_background_job_that_is_brought_to_the_foreground_is_one_as_a_whole() {
 }
 
 #[test]
-fn in_a_pipeline_that_is_brought_to_the_foreground_the_pager_has_the_terminal() {
+fn fg_gives_a_pager_the_terminal() {
     const PAGER: &str =
         "sh -c 'read -r first; echo re\"\"ady $first; read -r key < /dev/tty; echo k\"\"ey $key'";
     let mut terminal = Terminal::bash();
@@ -827,7 +826,7 @@ fn in_a_pipeline_that_is_brought_to_the_foreground_the_pager_has_the_terminal() 
 }
 
 #[test]
-fn the_terminal_is_handed_to_the_group_that_the_command_is_in() {
+fn fg_gives_the_terminal_to_the_group_that_the_command_is_in() {
     // It moves to the process group of its child before it reads.
     let script = "import os, signal
 k = os.fork()
@@ -855,7 +854,7 @@ os.kill(k, 9)";
 }
 
 #[test]
-fn the_modes_of_a_running_pager_are_left_to_it() {
+fn the_modes_of_a_running_pager_are_kept() {
     let folder = Folder::new();
     let file = folder.file("set");
     let mut terminal = Terminal::bash();
@@ -871,8 +870,7 @@ fn the_modes_of_a_running_pager_are_left_to_it() {
 
 #[test]
 fn without_dev_tty_the_terminal_is_found_by_its_descriptors() {
-    if !is_root() {
-        skipped("a mount namespace needs root");
+    if lacks_root("a mount namespace") {
         return;
     }
     for options in ["", "-g"] {
@@ -905,7 +903,7 @@ fn without_dev_tty_the_terminal_is_found_by_its_descriptors() {
 }
 
 #[test]
-fn when_the_command_has_exited_keys_are_for_what_is_left() {
+fn terminal_signals_stop_leftovers_after_the_command_exited() {
     // With -g they have the terminal until then.
     for leftovers in ["wait", "stop", "wait -g"] {
         let folder = Folder::new();
@@ -935,7 +933,7 @@ fn when_the_command_has_exited_keys_are_for_what_is_left() {
 }
 
 #[test]
-fn a_command_that_is_resumed_with_us_is_not_sent_a_second_sigcont() {
+fn a_resumed_command_gets_no_second_sigcont() {
     let mut terminal = Terminal::bash();
     terminal.line("$SUPERVISE -vv -- sh -c 'echo re\"\"ady; exec sleep 1061'");
     terminal.sees("ready\r\n");

@@ -80,10 +80,7 @@ fn a_command_of_another_user_gets_every_signal_with_its_value() {
             run.signal(libc::SIGHUP);
             assert!(run.line().starts_with("1 0 "), "{home:?} {group}");
             // Values keep their order.
-            let queued = std::process::Command::new(&fixture)
-                .args(["queue", &run.pid.to_string(), "40", "7", "17"])
-                .status();
-            assert!(queued.unwrap().success());
+            queue(run.pid, 40, 7..17);
             for value in 7..17 {
                 let line = run.line();
                 assert!(line.starts_with("40 -1 "), "{home:?} {group}: {line}");
@@ -204,7 +201,7 @@ fn many_leftovers_of_another_user_are_signaled_together() {
 }
 
 #[test]
-fn without_a_child_the_signal_is_sent_all_the_same() {
+fn a_failing_fork_does_not_prevent_the_signal() {
     let fixture = fixture();
     for home in homes_of_root() {
         let mut run = start(home)
@@ -225,7 +222,7 @@ fn without_a_child_the_signal_is_sent_all_the_same() {
 }
 
 #[test]
-fn without_either_capability_nothing_is_tried_and_the_process_is_named() {
+fn without_either_capability_the_process_is_logged() {
     let fixture = fixture();
     for home in homes_of_root() {
         let folder = Folder::new();
@@ -262,7 +259,7 @@ fn without_either_capability_nothing_is_tried_and_the_process_is_named() {
 }
 
 #[test]
-fn leftovers_that_cannot_be_signaled_are_named() {
+fn leftovers_that_cannot_be_signaled_are_logged() {
     for home in homes_of_root() {
         for options in ["", "-g"] {
             let folder = Folder::new();
@@ -293,7 +290,7 @@ fn leftovers_that_cannot_be_signaled_are_named() {
 }
 
 #[test]
-fn a_filter_that_kills_for_setresuid_ends_nobody_but_the_child() {
+fn a_filter_that_kills_for_setresuid_kills_only_the_child() {
     for home in homes_of_root() {
         let mut run = start(home)
             .through(&WITHOUT_KILL)
@@ -310,7 +307,7 @@ fn a_filter_that_kills_for_setresuid_ends_nobody_but_the_child() {
 }
 
 #[test]
-fn users_that_are_not_mapped_are_left_alone() {
+fn unmapped_users_are_not_impersonated() {
     if homes_of_root().is_empty() || !Home::UserPid1.is_possible() {
         return;
     }

@@ -118,7 +118,7 @@ fn assert_every_request_done(log: &str, home: Home) {
 }
 
 #[test]
-fn the_worker_ends_by_itself_and_completes_its_request() {
+fn the_worker_completes_its_request_and_exits() {
     in_every_home_with_python(|home, python| {
         for signal in [libc::SIGTERM, libc::SIGINT] {
             let folder = Folder::new();
@@ -136,7 +136,7 @@ fn the_worker_ends_by_itself_and_completes_its_request() {
 }
 
 #[test]
-fn the_worker_behind_a_shell_ends_by_itself_too() {
+fn the_worker_behind_a_shell_completes_its_request() {
     in_every_home_with_python(|home, python| {
         let folder = Folder::new();
         let mut run = start(home).run(&[
@@ -161,7 +161,7 @@ fn the_worker_behind_a_shell_ends_by_itself_too() {
 }
 
 #[test]
-fn the_worker_without_a_handler_dies_of_the_signal() {
+fn the_worker_without_a_handler_is_killed_by_the_signal() {
     in_every_home_with_python(|home, python| {
         let folder = Folder::new();
         let mut run = start(home).run(&[
@@ -179,7 +179,7 @@ fn the_worker_without_a_handler_dies_of_the_signal() {
 }
 
 #[test]
-fn the_stubborn_one_is_named_and_killed_at_the_deadline() {
+fn the_program_that_ignores_sigterm_is_logged_and_killed() {
     in_every_home_with_python(|home, python| {
         let mut run = start(home)
             .options("-t 0.5")
@@ -196,7 +196,7 @@ fn the_stubborn_one_is_named_and_killed_at_the_deadline() {
 }
 
 #[test]
-fn the_tasks_are_cancelled_and_waited_for() {
+fn the_tasks_are_cancelled_and_awaited() {
     in_every_home_with_python(|home, python| {
         for signal in [libc::SIGTERM, libc::SIGINT] {
             let folder = Folder::new();
@@ -234,7 +234,7 @@ fn the_tasks_are_cancelled_and_waited_for() {
 }
 
 #[test]
-fn the_workers_of_a_shell_are_asked_when_it_has_gone_and_waited_for() {
+fn the_workers_of_a_shell_are_signaled_after_it_exited() {
     in_every_home(|home| {
         let folder = Folder::new();
         let mut run = start(home).run(&["sh", &example("shell_workers.sh"), &folder.file("log")]);
@@ -264,7 +264,7 @@ fn the_workers_of_a_shell_are_asked_when_it_has_gone_and_waited_for() {
 }
 
 #[test]
-fn the_workers_of_a_hanging_program_save_and_it_alone_is_killed() {
+fn the_workers_of_a_hanging_program_save_and_only_it_is_killed() {
     // A quarter of it is what the workers have on a busy machine.
     const GRACE: Duration = Duration::from_secs(6);
     in_every_home_with_python(|home, python| {

@@ -114,7 +114,7 @@ fn the_readme_names_every_option() {
 }
 
 #[test]
-fn no_document_names_an_option_that_does_not_exist() {
+fn no_document_names_an_unknown_option() {
     let options = options();
     // The prefix, and what Kubernetes sets for a Service named supervise.
     let others = ["SUPERVISE_", "SUPERVISE_SERVICE_", "SUPERVISE_PORT"];
@@ -177,7 +177,7 @@ fn shell_blocks(document: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_a_reader_can_copy_into_a_shell_works() {
+fn the_commands_in_documents_work() {
     let folder = Path::new(SUPERVISE).parent().unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     let mut run = 0;
@@ -250,7 +250,7 @@ fn documents_show_what_their_commands_print() {
 
 /// Examples that a guide shows, and that the tests on real engines use.
 #[test]
-fn what_a_guide_shows_of_an_example_is_all_of_it() {
+fn guides_show_examples_in_full() {
     for (guide, example) in [
         ("docs/systemd.md", "examples/worker.service"),
         ("docs/systemd.md", "examples/notifier.service"),
@@ -292,7 +292,7 @@ fn every_link_to_a_file_leads_to_one() {
 }
 
 #[test]
-fn bad_usage_is_one_line_and_125_and_starts_nothing() {
+fn bad_usage_logs_one_line_and_exits_with_125() {
     let folder = Folder::new();
     let file = folder.file("started");
     for words in [

@@ -67,6 +67,21 @@ impl Home {
     }
 }
 
+/// Executes what follows as this user, from root.
+pub const fn as_user(uid: &str) -> [&str; 6] {
+    ["setpriv", "--reuid", uid, "--regid", uid, "--clear-groups"]
+}
+
+/// Executes what follows where /proc is empty, from root.
+pub const WITHOUT_PROC: [&str; 6] = [
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    "mount -t tmpfs none /proc && exec \"$@\"",
+    "sh",
+];
+
 /// Every home that this machine allows.
 pub fn homes() -> Vec<Home> {
     [Home::Plain, Home::Pid1, Home::UserPid1]

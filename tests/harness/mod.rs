@@ -27,6 +27,7 @@ pub mod pty;
 pub mod report;
 mod run;
 
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub use fixture::*;
@@ -49,6 +50,38 @@ pub const LOOP: &str = "while :; do sleep 0.01; done";
 pub fn skipped(what: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "SKIPPED: {what}");
+}
+
+/// Whether this takes root, and the tests are not; if so, says so aloud.
+pub fn lacks_root(what: &str) -> bool {
+    if !is_root() {
+        skipped(&format!("{what} takes root"));
+    }
+    !is_root()
+}
+
+/// Whether a program is not installed; if so, says so aloud.
+pub fn lacks(program: &str) -> bool {
+    let found = is_installed(program);
+    if !found {
+        skipped(&format!("{program} is not installed"));
+    }
+    !found
+}
+
+pub fn is_installed(program: &str) -> bool {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "command -v \"$1\"", "sh", program]);
+    shell.stdout(Stdio::null()).status().unwrap().success()
+}
+
+/// Whether the fixture cannot change what system calls do here; if so, says so aloud.
+pub fn lacks_tracer() -> bool {
+    let knows = cfg!(target_arch = "x86_64");
+    if !knows {
+        skipped("the fixture changes system calls of x86-64 only");
+    }
+    !knows
 }
 
 pub fn is_root() -> bool {
