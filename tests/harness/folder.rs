@@ -8,7 +8,7 @@ use std::process::Command;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-/// A folder that everyone may use, removed with the value.
+/// A folder that all users may use, removed with the value.
 pub struct Folder(PathBuf);
 
 impl Folder {
@@ -30,9 +30,9 @@ impl Folder {
         self.0.join(name.as_ref()).to_str().unwrap().to_owned()
     }
 
-    /// Copies a program here to be executed with this mode. By cp(1): a descriptor of
-    /// ours that is open for writing would be in whatever another test forks meanwhile,
-    /// and the kernel executes no file that someone may write to (ETXTBSY).
+    /// Copies a program here to be executed with this mode. By cp(1): a descriptor that this
+    /// process had open for writing would be in each fork of another test, and the kernel
+    /// executes no file that is open for writing (ETXTBSY).
     pub fn copy_program(&self, from: &str, name: &str, mode: u32) -> String {
         let path = self.file(name);
         let copied = Command::new("cp").args(["--", from, &path]).status();
@@ -41,7 +41,7 @@ impl Folder {
         path
     }
 
-    /// Writes a file with these contents and this mode: as a copy if it is a program, see
+    /// Writes a file with these contents and this mode; a program by
     /// [`Folder::copy_program`].
     pub fn write(&self, name: &str, contents: impl AsRef<[u8]>, mode: u32) -> String {
         if mode & 0o111 != 0 {
@@ -56,7 +56,7 @@ impl Folder {
         path
     }
 
-    /// Makes a FIFO that everyone may use, whatever the umask.
+    /// Makes a FIFO that all users may use, despite the umask.
     pub fn fifo(&self, name: &str) -> String {
         let path = self.file(name);
         mkfifo(path.as_str(), Mode::from_bits_truncate(0o666)).unwrap();

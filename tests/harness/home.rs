@@ -8,7 +8,7 @@ use super::{SUPERVISE, is_root, skipped};
 /// Where `supervise` runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Home {
-    /// As a process like any other.
+    /// As an ordinary process.
     Plain,
     /// As PID 1 of a namespace that root made.
     Pid1,
@@ -21,7 +21,7 @@ impl Home {
         self != Self::Plain
     }
 
-    /// The words that go before the command to run it here.
+    /// What executes a command here.
     pub(super) fn prefix(self) -> Vec<&'static str> {
         const UNSHARE: [&str; 5] = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
         const NOBODY: [&str; 6] = [
@@ -40,7 +40,7 @@ impl Home {
         }
     }
 
-    /// Whether this machine allows it; if not, says so aloud, once.
+    /// Whether this machine allows it; if not, prints that once.
     pub fn is_possible(self) -> bool {
         static TRIED: [OnceLock<bool>; 3] = [const { OnceLock::new() }; 3];
         *TRIED[self as usize].get_or_init(|| self.try_it())
@@ -60,7 +60,7 @@ impl Home {
             Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
             Err(error) => format!("{program}: {error}"),
         };
-        // A machine that is full for the moment is no machine that forbids it.
+        // A machine that is only busy does not forbid it.
         assert!(!why.contains("Resource temporarily unavailable"), "{why}");
         skipped(&format!("{self:?} is not possible here: {why}"));
         false

@@ -59,7 +59,7 @@ impl Manager {
         self.take()
     }
 
-    /// To be called when whoever could send has ended.
+    /// To be called when all possible senders have exited.
     #[track_caller]
     pub fn expect_nothing(&self) {
         let mut waiting = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
@@ -107,6 +107,6 @@ impl Manager {
 
 #[allow(unsafe_code, reason = "a number that the kernel has just made")]
 fn owned(number: i32) -> OwnedFd {
-    // SAFETY: the kernel has opened it for us alone.
+    // SAFETY: the kernel has opened it for this process alone.
     unsafe { OwnedFd::from_raw_fd(number) }
 }

@@ -1,7 +1,7 @@
-//! Running `supervise` in its homes: as PID 1 of a namespace and not, as root
-//! and as a normal user. A test waits for facts, with a deadline, and whatever
-//! it started ends with it. Tests run in threads of one process: none may change what
-//! belongs to the process (folder, environment, signals).
+//! Runs `supervise` in its homes: as PID 1 of a namespace and not, as root and as a normal
+//! user. A test waits for facts, with a deadline, and kills on exit all that it has started.
+//! Tests run in threads of one process: none may change what belongs to the process (folder,
+//! environment, signals) or open a descriptor that is not close-on-exec.
 #![allow(
     dead_code,
     unused_imports,
@@ -36,23 +36,21 @@ pub use home::*;
 pub use process::*;
 pub use run::*;
 
-/// How long a fact may take to come about on a machine that is busy with other
-/// things. Nothing waits this long unless it fails.
+/// How long a fact may take on a busy machine. Only a test that fails waits this long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub const SUPERVISE: &str = env!("CARGO_BIN_EXE_supervise");
 
-/// What a shell that runs on does.
+/// A shell that does not exit by itself.
 pub const LOOP: &str = "while :; do sleep 0.01; done";
 
-/// Says aloud that something is not tested here, past the capture of the test
-/// harness, which would keep it to itself.
+/// Prints that something is not tested here, past the capture of the test runner.
 pub fn skipped(what: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "SKIPPED: {what}");
 }
 
-/// Whether this takes root, and the tests are not; if so, says so aloud.
+/// Whether this takes root, and the tests are not; if so, prints it.
 pub fn lacks_root(what: &str) -> bool {
     if !is_root() {
         skipped(&format!("{what} takes root"));
@@ -60,7 +58,7 @@ pub fn lacks_root(what: &str) -> bool {
     !is_root()
 }
 
-/// Whether a program is not installed; if so, says so aloud.
+/// Whether a program is not installed; if so, prints it.
 pub fn lacks(program: &str) -> bool {
     let found = is_installed(program);
     if !found {
@@ -75,7 +73,7 @@ pub fn is_installed(program: &str) -> bool {
     shell.stdout(Stdio::null()).status().unwrap().success()
 }
 
-/// Whether the fixture cannot change what system calls do here; if so, says so aloud.
+/// Whether the fixture cannot change what system calls do here; if so, prints it.
 pub fn lacks_tracer() -> bool {
     let knows = cfg!(target_arch = "x86_64");
     if !knows {
@@ -98,7 +96,7 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Between two looks at a condition.
+/// The time between two looks at a condition.
 fn pause() {
     std::thread::sleep(Duration::from_millis(1));
 }

@@ -46,7 +46,7 @@ pub fn is_alive(pid: i32) -> bool {
     status_field(pid, "State").is_some_and(|state| !state.starts_with(['Z', 'X']))
 }
 
-/// Kills by its pid what a test left to itself on purpose.
+/// A process that a test leaves running on purpose, killed with the value.
 pub struct Leftover(pub i32);
 
 impl Drop for Leftover {

@@ -1,4 +1,4 @@
-//! A terminal with a session on it, and somebody who types.
+//! A terminal with a session on it, and its keyboard.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -39,7 +39,7 @@ pub struct Terminal {
     keyboard: Option<std::fs::File>,
     session: Child,
     pub screen: String,
-    /// How much of the screen has been looked at.
+    /// How much of the screen was searched.
     seen: usize,
 }
 
@@ -91,8 +91,8 @@ impl Terminal {
             .unwrap();
     }
 
-    /// Types a command. Words that are to be seen must not stand in it as they
-    /// will be printed, for the terminal echoes what is typed.
+    /// Types a command. Words that are waited for must not stand in it as they will be
+    /// printed, because the terminal echoes what is typed.
     pub fn line(&mut self, text: &str) {
         self.keys(&format!("{text}\n"));
     }
@@ -108,8 +108,8 @@ impl Terminal {
         }
     }
 
-    /// Waits until this is on the screen, after what was waited for before, and
-    /// returns what stands in between.
+    /// Waits until this is on the screen, after what was waited for before, and returns the
+    /// text in between.
     #[track_caller]
     pub fn sees(&mut self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -130,14 +130,14 @@ impl Terminal {
         }
     }
 
-    /// Waits for the shell's prompt, by having it print something.
+    /// Waits for the prompt of the shell, by a command that prints something.
     #[track_caller]
     pub fn prompt(&mut self) -> String {
         self.line("echo pro''mpt");
         self.sees("prompt\r\n")
     }
 
-    /// Types a word to a `cat`: the terminal echoes it, and cat says it again.
+    /// Types a word to a `cat`: the terminal echoes it, and cat prints it again.
     #[track_caller]
     pub fn cat(&mut self, word: &str) {
         self.line(word);
@@ -146,8 +146,8 @@ impl Terminal {
         }
     }
 
-    /// Resumes the job in the foreground, and waits until it is there and resumed: a
-    /// key that comes earlier is the shell's, or is discarded by SIGCONT.
+    /// Resumes the job in the foreground, and waits until it is there and resumed: an earlier
+    /// key goes to the shell, or is discarded by SIGCONT.
     #[track_caller]
     pub fn fg(&mut self, command: &str) {
         self.line("fg");
@@ -168,16 +168,15 @@ impl Terminal {
         });
     }
 
-    /// Stops the job in the foreground, and waits until the shell has said so
-    /// and asks for the next command; and until the command has stopped too, or
-    /// it might still read what is typed next.
+    /// Suspends the job in the foreground, and waits until the shell has noticed and prompts;
+    /// and until the command is suspended as well, or it might read what is typed next.
     #[track_caller]
     pub fn ctrl_z(&mut self) {
         self.keys(CTRL_Z);
         self.sees("Stopped");
         self.sees("$ ");
         let shell = self.pid();
-        eventually("the command is stopped", || {
+        eventually("the command is suspended", || {
             descendants_of(shell)
                 .into_iter()
                 .filter(|pid| children_of(*pid).is_empty())
@@ -186,7 +185,7 @@ impl Terminal {
         });
     }
 
-    /// Ends the job in the foreground.
+    /// Interrupts the job in the foreground.
     #[track_caller]
     pub fn ctrl_c(&mut self) {
         self.keys(CTRL_C);
@@ -207,7 +206,7 @@ impl Terminal {
         self.keyboard = None;
     }
 
-    /// Waits for the end of the program that leads the session, and returns its exit code.
+    /// Waits until the session leader exits, and returns its exit code.
     #[track_caller]
     pub fn wait(&mut self) -> Option<i32> {
         eventually("the session ends", || {
@@ -233,7 +232,7 @@ fn lead_session(command: &mut Command) {
     // SAFETY: system calls that are allowed after a fork.
     unsafe {
         command.pre_exec(|| {
-            // A test that was started in the background has some ignored.
+            // Tests that were started in the background ignore some.
             for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP] {
                 libc::signal(signal, libc::SIG_DFL);
             }

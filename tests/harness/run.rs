@@ -1,4 +1,4 @@
-//! A `supervise` in its home, with its output in the hands of the test.
+//! A `supervise` in its home, whose output the test reads.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
@@ -16,7 +16,7 @@ use super::{
     send,
 };
 
-/// A run of `supervise` with its output in our hands.
+/// A run of `supervise` whose output the test reads.
 pub struct Run {
     child: Child,
     /// The pid of `supervise` as seen from here.
@@ -24,9 +24,9 @@ pub struct Run {
     lines: Receiver<String>,
     errors: Errors,
     home: Home,
-    /// The command line, for what fails.
+    /// The command line, for messages.
     words: Vec<String>,
-    /// Whether the end was waited for.
+    /// Whether `wait` has returned.
     ended: bool,
     /// Removed with the value.
     _runtime: Folder,
@@ -73,7 +73,7 @@ impl Ended {
         }
     }
 
-    /// Death of the command by a signal, as `supervise` passes it on there.
+    /// The end of `supervise` there when a signal killed the command.
     pub fn killed(home: Home, signal: i32) -> Self {
         if home.is_pid1() {
             Self::code(128 + signal)
@@ -116,7 +116,7 @@ pub struct Start {
     wrapper: Vec<String>,
     environment: Vec<(String, String)>,
     folder: Option<PathBuf>,
-    /// Where the relay makes its socket. In /run a run that is killed would leave it.
+    /// Where the relay makes its socket; in /run a killed supervise would leave it.
     runtime: Folder,
 }
 
@@ -205,8 +205,8 @@ impl Start {
                 }
             }
         });
-        // Not a thread: what supervise has written when it ends is there to be
-        // read, and nobody has to wait for another to have read it.
+        // Not a thread: what supervise has written when it exits can be read at once,
+        // without waiting for a thread.
         let stderr = child.stderr.take().unwrap();
         let size = fcntl(&stderr, FcntlArg::F_SETPIPE_SZ(1 << 20));
         size.expect("a pipe of a megabyte");
@@ -225,7 +225,7 @@ impl Start {
             _runtime: self.runtime,
         };
         if self.home.is_pid1() {
-            // A run may be over before we see it.
+            // A run may be over before it is seen.
             let mut inside = None;
             eventually("unshare forks", || {
                 inside = children_of(pid).first().copied();
@@ -247,7 +247,7 @@ impl Run {
         }
     }
 
-    /// The next line on stdout, or `None` when whoever wrote there has ended.
+    /// The next line on stdout, or `None` at its end.
     #[track_caller]
     pub fn next_line(&mut self) -> Option<String> {
         match self.lines.recv_timeout(PATIENCE) {
@@ -271,7 +271,7 @@ impl Run {
         }
     }
 
-    /// The rest of stdout. Whoever else holds it must have ended.
+    /// The rest of stdout, to its end.
     #[track_caller]
     pub fn rest(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
@@ -284,7 +284,7 @@ impl Run {
         }
     }
 
-    /// Reads "ready PID" and returns the pid, as the program itself sees it.
+    /// Reads "ready PID" and returns the pid, which is that inside its namespace.
     #[track_caller]
     pub fn ready(&mut self) -> i32 {
         let line = self.line();
@@ -299,7 +299,7 @@ impl Run {
         send(self.pid, signal);
     }
 
-    /// Waits for the end.
+    /// Waits until it exits.
     #[track_caller]
     pub fn wait(&mut self) -> Ended {
         let mut status = None;
@@ -330,7 +330,7 @@ impl Run {
         self.expect_end(&Ended::code(code));
     }
 
-    /// Asserts that the command was killed by this signal, as `supervise` passes it on here.
+    /// Asserts that the command was killed by this signal, as `supervise` exits for that here.
     #[track_caller]
     pub fn expect_killed(&mut self, signal: i32) {
         self.expect_end(&Ended::killed(self.home, signal));
@@ -359,14 +359,14 @@ impl Run {
         line
     }
 
-    /// Asserts that nothing else comes on stdout until whoever could write there has ended.
+    /// Asserts that nothing else comes on stdout to its end.
     #[track_caller]
     pub fn expect_no_more_output(&mut self) {
         let rest = self.rest();
         assert!(rest.is_empty(), "{rest:?}: {}", self.context());
     }
 
-    /// Asserts that stderr has had this so far.
+    /// Asserts that this was written to stderr.
     #[track_caller]
     pub fn expect_log(&self, text: &str) {
         let context = self.context();
@@ -388,23 +388,23 @@ impl Run {
         format!("{:?}; stderr: {}", self.words, self.errors())
     }
 
-    /// Whether it is still there.
+    /// Whether it has not exited.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// What stderr has had so far.
+    /// What was written to stderr so far.
     pub fn errors(&self) -> String {
         self.errors.read()
     }
 
-    /// Waits until nobody has stderr open any more.
+    /// Waits until no process has stderr open.
     #[track_caller]
     pub fn wait_for_end_of_errors(&self) {
         eventually("stderr has an end", || self.errors.is_at_end());
     }
 
-    /// Waits until stderr says this.
+    /// Waits until this is written to stderr.
     #[track_caller]
     pub fn wait_for_error(&self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
@@ -435,8 +435,8 @@ impl Drop for Run {
         if self.ended {
             return;
         }
-        // Everything below first: when supervise is gone it is nobody's. These
-        // are below a child of ours that is not reaped yet.
+        // The descendants first: without supervise they are found no more. Their pids are
+        // not reused, because their ancestor is not reaped yet.
         let mut all = descendants_of(self.pid);
         all.push(i32::try_from(self.child.id()).unwrap());
         for pid in all {
