@@ -1,10 +1,9 @@
-//! `supervise` runs one command and stands between it and whoever stops it: it
-//! forwards signals, reaps orphans, gives everything a grace period to stop
-//! in, and passes the exit status on.
+//! `supervise` is a small init: it runs one command, forwards signals to it, reaps orphans,
+//! stops all processes within a grace period, and exits with the status of the command.
 //!
 //! The rooms, each of which uses only those below it:
 //!
-//! - [`run`] starts the command, waits, decides and acts;
+//! - [`mod@run`] starts the command, waits, decides and acts;
 //! - [`tell`] words what happened: log, report, verdict of a rehearsal;
 //!   [`processes`] reads /proc and signals what remains; [`cli`] reads options and
 //!   variables;

@@ -5,7 +5,24 @@
 //! The command finds a socket of ours in `NOTIFY_SOCKET`. Each message is relayed
 //! unchanged, with the descriptors that came with it, except for its MAINPID lines:
 //! because of them systemd would take another process for the main one and drop
-//! all later messages of ours.
+//! all later messages of ours. The process that MAINPID names becomes the command if
+//! the command exits by itself.
+//!
+//! - **Senders.** The kernel names the sender of each message (`SO_PASSCRED`), and
+//!   `message.rs` decides what it may notify of. A process that is not a descendant is
+//!   refused, even one of root: it does not belong to the unit.
+//! - **Order.** While the manager has no room, no message is taken in, so that senders
+//!   wait as they would without us. Signals and timers are served meanwhile.
+//! - **Time.** Messages are relayed before children are reaped, because a sender can be
+//!   looked up only until then, and once more on exit: 100 ms at most and not past the
+//!   deadline. Messages that are lost then are counted in the log.
+//! - **Descriptors.** They are closed when the message is sent, because the sender of a
+//!   BARRIER waits for that. A child closes them, because close(2) may block
+//!   ([`crate::sys::closing`]), and while they might leave no room for one more message,
+//!   no message is taken in. `SO_PASSRIGHTS` (Linux 6.16) is not used, because the send of
+//!   a BARRIER, and so systemd-notify, would fail.
+//! - **Our own messages.** STOPPING and STATUS are sent only as the main process of the
+//!   unit. From a nested `supervise` they would make systemd stop the whole unit.
 
 mod address;
 mod message;
@@ -297,6 +314,7 @@ impl Relay {
         let user_fits = sender.pid > 0 && users.contains(&Some(sender.uid));
         standing(ancestry, user_fits, || {
             let of_sender = process.and_then(PidFd::control_group);
+            // Not from /proc, which in a cgroup namespace shows every group as the root.
             let ours = || PidFd::open(self.own_pid).ok()?.control_group();
             of_sender.is_some_and(|group| group != ROOT_GROUP && ours() == Some(group))
         })

@@ -15,7 +15,8 @@ use crate::sys::process::own_pid;
 
 /// Whether we are the main process of a unit, from what `SYSTEMD_EXEC_PID` says, our
 /// pid and our parent's. A manager that sets no such variable (systemd before 248, an
-/// engine) starts it as its own child, or as PID 1 of a container.
+/// engine) starts it as its own child, or as PID 1 of a container. PID 1 of an inner
+/// namespace that the variable does not name is not the process that the manager started.
 pub(super) fn is_main_of_unit(named: Option<&OsStr>, own_pid: i32, parent: i32) -> bool {
     match named {
         Some(named) => named.to_str().and_then(|pid| pid.parse().ok()) == Some(own_pid),

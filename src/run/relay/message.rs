@@ -32,7 +32,8 @@ pub(super) fn standing(
 
 /// The lines that any process of our user may send without doing harm: what stops the
 /// unit, names another main process or stores descriptors is not among them. Without
-/// WATCHDOG=1 the manager would kill a service that is well.
+/// WATCHDOG=1 the manager would kill a service that is well. BARRIER needs no relay: its
+/// sender waits until its descriptor is closed, which happens here as well.
 pub(super) fn harmless_lines(message: &[u8]) -> Vec<u8> {
     const WHOLE: [&[u8]; 3] = [b"READY=1", b"RELOADING=1", b"WATCHDOG=1"];
     const BEGINNINGS: [&[u8]; 5] = [
