@@ -2,30 +2,31 @@
 //! values that are missing.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 
 use clap::error::{ContextKind, ContextValue};
 
 use super::help::USAGE;
-use super::options::{self, LOG, Opt, PREFIX};
+use super::options::{self, LOG, Opt, PREFIX, is_variable_of, variable_name};
 
 /// Warns of each variable that is not read: it may be a typing error, and then a stop
 /// would go by the default.
 pub(super) fn unknown_variables(environment: &[(OsString, OsString)]) -> Vec<String> {
-    let known = || {
-        let named = options::all().filter(|option| option.variable);
-        named.map(Opt::variable_name).chain([LOG.to_owned()])
-    };
     let warn_of = |(name, _): &(OsString, OsString)| {
-        let name = name.to_string_lossy();
-        let rest = name.strip_prefix(PREFIX)?;
+        let rest = name.as_bytes().strip_prefix(PREFIX.as_bytes())?;
         // Kubernetes sets these for a service of the name supervise.
-        let of_kubernetes = rest.starts_with("SERVICE_") || rest.starts_with("PORT");
-        if of_kubernetes || known().any(|known| known == name) {
+        let of_kubernetes = rest.starts_with(b"SERVICE_") || rest.starts_with(b"PORT");
+        let is_known = |option: &Opt| is_variable_of(name.as_bytes(), option.long);
+        let mut with_variable = options::all().filter(|option| option.variable);
+        if of_kubernetes || name == LOG || with_variable.any(is_known) {
             return None;
         }
-        let known: Vec<String> = known().collect();
+        let known = options::all().filter(|option| option.variable);
+        let known = known.map(|option| variable_name(option.long));
+        let known: Vec<String> = known.chain([LOG.to_owned()]).collect();
         let known = known.iter().filter_map(|known| known.strip_prefix(PREFIX));
-        let advice = advice(rest, known, PREFIX);
+        let (name, rest) = (name.to_string_lossy(), String::from_utf8_lossy(rest));
+        let advice = advice(&rest, known, PREFIX);
         Some(format!("unknown variable {name} is ignored; {advice}"))
     };
     environment.iter().filter_map(warn_of).collect()

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::options::{Kind, OPTIONS, Opt};
+use super::options::{Kind, OPTIONS, Opt, variable_name};
 
 /// No line is longer.
 const WIDTH: usize = 80;
@@ -60,7 +60,7 @@ fn describe(text: &mut String, option: &Opt) {
     let default = option.default.map(|value| format!("[default: {value}]"));
     let variable = option
         .variable
-        .then(|| format!("[env: {}]", option.variable_name()));
+        .then(|| format!("[env: {}]", variable_name(option.long)));
     let words = help.split(' ').chain(default.as_deref());
     wrap(text, INDENT, words.chain(variable.as_deref()));
 }
@@ -115,7 +115,7 @@ mod tests {
         }
         for option in options::all() {
             assert!(text.contains(&format!("--{}", option.long)));
-            let variable = format!("[env: {}]", option.variable_name());
+            let variable = format!("[env: {}]", variable_name(option.long));
             assert_eq!(text.contains(&variable), option.variable, "{variable}");
         }
     }

@@ -112,11 +112,6 @@ impl Opt {
             Kind::Switch | Kind::Count | Kind::Help | Kind::Version => None,
         }
     }
-
-    /// The environment variable of this option, whether it is read or not.
-    pub(crate) fn variable_name(&self) -> String {
-        variable_name(self.long)
-    }
 }
 
 /// What the name of every environment variable starts with; the rest is the option's
@@ -126,10 +121,25 @@ pub(crate) const PREFIX: &str = "SUPERVISE_";
 /// The variable without an option of its own: a log filter.
 pub(crate) const LOG: &str = "SUPERVISE_LOG";
 
+/// Whether this is the name of the environment variable of the option with this long form.
+pub(crate) fn is_variable_of(variable: &[u8], long: &str) -> bool {
+    let upper = long.bytes().map(|byte| match byte {
+        b'-' => b'_',
+        byte => byte.to_ascii_uppercase(),
+    });
+    let rest = variable.strip_prefix(PREFIX.as_bytes());
+    rest.is_some_and(|rest| rest.iter().copied().eq(upper))
+}
+
 /// The environment variable of the option with this long form.
 pub(crate) fn variable_name(long: &str) -> String {
     format!("{PREFIX}{}", long.replace('-', "_").to_ascii_uppercase())
 }
+
+/// What a completion offers for a signal: those that programs give a meaning.
+const SIGNAL_NAMES: &[&str] = &[
+    "TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "ALRM", "WINCH", "CONT", "PWR", "RTMIN+3",
+];
 
 /// Every option, in the order in which they are shown.
 pub(crate) fn all() -> impl Iterator<Item = &'static Opt> {
@@ -176,7 +186,7 @@ const STOPPING: &[Opt] = &[
         ),
     Opt::new("stop-on", Kind::List("SIGNAL"))
         .variable()
-        .words(&["none"])
+        .words(SIGNAL_NAMES)
         .help(
             "Treat SIGNAL as a stop request, in addition to TERM and INT; \"none\" clears the \
              list",
@@ -228,6 +238,7 @@ const SIGNALS: &[Opt] = &[
     Opt::new("parent-death-signal", Kind::Value("SIGNAL"))
         .short('p')
         .variable()
+        .words(SIGNAL_NAMES)
         .help("Have the kernel send SIGNAL to supervise when its parent exits")
         .doc(
             "With TERM that is a stop request. A parent that exited before `supervise` started \

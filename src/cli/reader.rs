@@ -8,7 +8,7 @@ use clap::ArgMatches;
 use clap::parser::ValuesRef;
 
 use super::advice::{NO_FILE_NAME, unknown_variables};
-use super::options::variable_name;
+use super::options::{is_variable_of, variable_name};
 use crate::decide::rules::{Grace, LeftoverPolicy};
 use crate::settings::{self, DEFAULT_LIMIT, ForwardTo, LogFormat, ReportPath, Settings};
 use crate::signal::{Signal, SignalSet};
@@ -306,11 +306,8 @@ impl Reader<'_> {
 
     /// What an option's environment variable is set to.
     fn env_value(&self, id: &str) -> Option<&OsString> {
-        // Most often there is none at all.
-        let (_, value) = self
-            .environment
-            .iter()
-            .find(|(name, _)| *name == *variable_name(id))?;
+        let mut environment = self.environment.iter();
+        let (_, value) = environment.find(|(name, _)| is_variable_of(name.as_bytes(), id))?;
         Some(value)
     }
 }

@@ -9,9 +9,14 @@
     reason = "a test may stop at the first surprise"
 )]
 
+mod completions;
 mod examples;
+mod generated;
 #[path = "../harness/mod.rs"]
 mod harness;
+#[allow(dead_code, reason = "the program uses what is not used here")]
+#[path = "../../src/cli/options.rs"]
+mod options;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -27,116 +32,38 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-fn help() -> String {
-    let output = Command::new(SUPERVISE).arg("--help").output().unwrap();
-    assert_eq!(output.status.code(), Some(0));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Words that start like an option, and variables.
-fn names(text: &str) -> BTreeSet<String> {
-    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'))
-        .filter(|word| {
-            let option = word.starts_with("--") && word.len() > 3;
-            let letter = word.len() == 2
-                && word.starts_with('-')
-                && word.ends_with(|c: char| c.is_alphabetic());
-            option || letter || word.starts_with("SUPERVISE_")
-        })
-        .map(str::to_owned)
-        .collect()
-}
-
-/// The options that the help lists, each at the start of its line.
-fn options() -> BTreeSet<String> {
-    let help = help();
-    let lines = help
-        .lines()
-        .filter(|line| line.trim_start().starts_with('-'));
-    let listed = lines.map(|line| line.trim_start().split("  ").next().unwrap());
-    listed
-        .flat_map(names)
-        .chain(
-            names(&help)
-                .into_iter()
-                .filter(|n| n.starts_with("SUPERVISE_")),
-        )
-        .collect()
-}
-
-#[test]
-fn the_man_page_names_every_option_and_no_other() {
-    let page = read("docs/supervise.1")
-        .replace("\\-", "-")
-        .replace("\\f", " \\f");
-    let options = options();
-    assert!(
-        options.len() > 25,
-        "the help was not understood: {options:?}"
-    );
-    // The options section lists; other sections may speak of other programs.
-    let section = page
-        .split(".SH ")
-        .find(|part| part.starts_with("OPTIONS"))
-        .unwrap();
-    let listed: BTreeSet<String> = section
-        .split(".TP")
-        .skip(1)
-        .filter_map(|part| part.trim_start().lines().next())
-        .flat_map(|line| {
-            names(
-                &line
-                    .replace("fB", " ")
-                    .replace("fR", " ")
-                    .replace("fI", " "),
-            )
-        })
-        .collect();
-    let expected: BTreeSet<String> = options
-        .iter()
-        .filter(|n| n.starts_with('-'))
-        .cloned()
-        .collect();
-    assert_eq!(listed, expected, "left: the man page, right: the help");
-    for variable in options.iter().filter(|name| name.starts_with("SUPERVISE_")) {
-        assert!(
-            page.contains(variable.as_str()),
-            "{variable} is not in the man page"
-        );
-    }
-}
-
-#[test]
-fn the_readme_names_every_option() {
-    let readme = names(&read("README.md"));
-    let missing: Vec<String> = options().difference(&readme).cloned().collect();
-    assert_eq!(missing, Vec::<String>::new());
-}
-
-#[test]
-fn no_document_names_an_unknown_option() {
-    let options = options();
-    // The prefix, and what Kubernetes sets for a Service named supervise.
-    let others = ["SUPERVISE_", "SUPERVISE_SERVICE_", "SUPERVISE_PORT"];
-    for document in [
-        "README.md",
-        "docs/design.md",
-        "docs/docker.md",
-        "docs/kubernetes.md",
-        "docs/shell.md",
-        "docs/report.md",
-        "docs/swarm.md",
-        "docs/systemd.md",
-        "docs/troubleshooting.md",
-    ] {
-        for name in names(&read(document)) {
-            let ours = name.starts_with("SUPERVISE_");
-            assert!(
-                !ours || options.contains(&name) || others.contains(&name.as_str()),
-                "{document}: {name}"
-            );
+/// README.md, CONTRIBUTING.md and what is in docs with this ending.
+fn documents(ending: &str) -> Vec<String> {
+    let mut documents = vec!["README.md".to_owned(), "CONTRIBUTING.md".to_owned()];
+    for entry in root().join("docs").read_dir().unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(ending) {
+            documents.push(format!("docs/{name}"));
         }
     }
+    documents
+}
+
+#[test]
+fn no_document_names_an_unknown_variable() {
+    let of_options = options::all().filter(|option| option.variable);
+    let mut known: BTreeSet<String> = of_options
+        .map(|option| options::variable_name(option.long))
+        .collect();
+    // The prefix, and what Kubernetes sets for a Service named supervise.
+    known.extend(["SUPERVISE_", "SUPERVISE_SERVICE_", "SUPERVISE_PORT"].map(str::to_owned));
+    known.insert(options::LOG.to_owned());
+    let mut named = BTreeSet::new();
+    for document in documents("") {
+        let text = read(&document);
+        for word in text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')) {
+            if word.starts_with(options::PREFIX) {
+                assert!(known.contains(word), "{document}: {word}");
+                named.insert(word.to_owned());
+            }
+        }
+    }
+    assert_eq!(named, known);
 }
 
 #[test]
@@ -266,16 +193,8 @@ fn guides_show_examples_in_full() {
 
 #[test]
 fn every_link_to_a_file_leads_to_one() {
-    let mut documents = vec!["README.md".to_owned(), "CONTRIBUTING.md".to_owned()];
-    for entry in root().join("docs").read_dir().unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "md") {
-            let name = path.file_name().unwrap().to_str().unwrap();
-            documents.push(format!("docs/{name}"));
-        }
-    }
     let mut links = 0;
-    for document in documents {
+    for document in documents(".md") {
         let text = read(&document);
         let folder = root().join(&document);
         for link in text.split("](").skip(1) {
