@@ -285,6 +285,10 @@ const REPORTS: &[Opt] = &[
         .help(
             "Limit the report to BYTES, 1024 or more, where its reader takes less than 4096: for \
              example in a pod with more than three containers",
+        )
+        .doc(
+            "[Kubernetes](kubernetes.md#termination-message) divides 12288 bytes among the \
+             containers of a pod, and takes 4096 at most.",
         ),
     Opt::new("rehearse", Kind::Value("AFTER"))
         .variable()
