@@ -5,7 +5,6 @@ use std::io::{BufRead, BufReader, IoSlice, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::harness::manager::Manager;
 use crate::harness::*;
@@ -485,16 +484,24 @@ fn descriptors_of_the_command_are_closed_despite_blocking_ones() {
 const OF_ALL_KINDS: &str =
     "STOPPING=1\nMAINPID=1\nREADY=1\nFDSTORE=1\nWATCHDOG=trigger\nWATCHDOG=1\nSTATUS=x";
 
+/// A cgroup of version 2, where the kernel reports that of a process that has exited.
+fn cgroup() -> Option<Cgroup> {
+    if !kernel_is_at_least(6, 16) {
+        skipped("the cgroup of a process that has exited takes Linux 6.16");
+        return None;
+    }
+    Cgroup::new("unified", &["cgroup.type"])
+}
+
 #[test]
 fn an_unproven_sender_cannot_stop_the_unit() {
     let manager = Manager::new();
     let (mut run, address) = ready(&manager, manager.start(Home::Plain));
     send(run.pid, libc::SIGSTOP);
     // In another cgroup than this one.
-    let group = ControlGroup::new();
-    let enter = group.as_ref().map(ControlGroup::entered);
-    let enter = enter.iter().flatten().map(String::as_str);
-    let enter: Vec<&str> = enter.collect();
+    let group = cgroup();
+    let enter = group.iter().flat_map(Cgroup::entered).collect::<Vec<_>>();
+    let enter: Vec<&str> = enter.iter().map(String::as_str).collect();
     send_from_outside(&address, &enter, OF_ALL_KINDS);
     send_from_outside(&address, &enter, "STOPPING=1");
     send_from_outside(&address, &enter, "RELOADING=1\nMONOTONIC_USEC=7");
@@ -511,8 +518,7 @@ fn an_unproven_sender_cannot_stop_the_unit() {
 
 #[test]
 fn a_sender_in_the_own_cgroup_is_trusted() {
-    let Some(group) = ControlGroup::new() else {
-        skipped("this needs a control group of version 2 that can be made, and Linux 6.16");
+    let Some(group) = cgroup() else {
         return;
     };
     let enter = group.entered();
@@ -526,42 +532,6 @@ fn a_sender_in_the_own_cgroup_is_trusted() {
     run.signal(libc::SIGTERM);
     run.expect_killed(libc::SIGTERM);
     run.expect_empty_log();
-}
-
-/// A cgroup of version 2, removed with the value when it is empty.
-struct ControlGroup(String);
-
-impl ControlGroup {
-    /// `None` where none can be made, or the kernel does not report the cgroup of a process
-    /// that has exited.
-    fn new() -> Option<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-        let mut release = release.split('.').map(|number| number.parse().ok());
-        if (release.next()??, release.next()??) < (6, 16) {
-            return None;
-        }
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("supervise-test-{}-{number}", std::process::id());
-        ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
-            .into_iter()
-            .filter(|mount| std::fs::exists(format!("{mount}/cgroup.procs")).unwrap())
-            .map(|mount| format!("{mount}/{name}"))
-            .find(|path| std::fs::create_dir(path).is_ok())
-            .map(Self)
-    }
-
-    /// Enters it and executes what follows.
-    fn entered(&self) -> [String; 4] {
-        let enter = format!("echo $$ >{}/cgroup.procs && exec \"$@\"", self.0);
-        ["sh", "-c", &enter, "sh"].map(str::to_owned)
-    }
-}
-
-impl Drop for ControlGroup {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir(&self.0);
-    }
 }
 
 #[test]

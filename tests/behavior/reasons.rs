@@ -2,13 +2,11 @@
 //! asked; and who killed the command if it was not supervise.
 
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
 
 use crate::harness::report::Reported;
 use crate::harness::*;
 
-/// How long before the deadline those that are left are named for the first time:
-/// half of this.
+/// Remaining processes are logged for the first time when half of this has passed.
 const GRACE: &str = "-t 1500ms";
 
 thread_local! {
@@ -24,7 +22,7 @@ fn begin(home: Home) -> Start {
     start
 }
 
-/// The report says of each process what the log has said of it last.
+/// The report has the last reason that the log has for each process.
 #[track_caller]
 fn compare(log: &str) {
     let report = REPORT.take().unwrap().read();
@@ -43,8 +41,7 @@ fn compare(log: &str) {
     }
 }
 
-/// Asks for a stop, and returns what the log says when the time is half over, and
-/// when it is over.
+/// Requests a stop, and returns the log at half of the grace period and at the deadline.
 #[track_caller]
 fn stop(run: &mut Run) -> (String, String) {
     run.signal(libc::SIGTERM);
@@ -95,7 +92,7 @@ fn the_reason_names_the_signal_that_was_sent() {
     command_says(run, "it ignores SIGUSR1");
 }
 
-/// Both of the command and of a member of its group.
+/// For the command and for a member of its group.
 #[test]
 fn the_last_signal_that_is_handled_counts() {
     let script = "import os, signal, time
@@ -140,31 +137,27 @@ fn the_signal_is_blocked() {
     }
 }
 
+/// A Python program that does this on SIGTERM.
+fn handles(action: &str) -> String {
+    format!(
+        "import os, signal, time
+signal.signal(signal.SIGTERM, lambda *_: {action})
+print('ready', os.getpid(), flush=True)
+while True: time.sleep(60)"
+    )
+}
+
 #[test]
 fn the_handler_hangs() {
     for home in homes() {
-        let run = begin(home).run(&[
-            "python3",
-            "-c",
-            "import os, signal, time
-signal.signal(signal.SIGTERM, lambda *_: time.sleep(60))
-print('ready', os.getpid(), flush=True)
-while True: time.sleep(60)",
-        ]);
+        let run = begin(home).run(&["python3", "-c", &handles("time.sleep(60)")]);
         command_says(run, "it handles SIGTERM but has not exited");
     }
 }
 
 #[test]
 fn the_signal_is_handled_without_an_exit() {
-    let run = begin(Home::Plain).run(&[
-        "python3",
-        "-c",
-        "import os, signal, time
-signal.signal(signal.SIGTERM, lambda *_: None)
-print('ready', os.getpid(), flush=True)
-while True: time.sleep(60)",
-    ]);
+    let run = begin(Home::Plain).run(&["python3", "-c", &handles("None")]);
     command_says(run, "it handles SIGTERM but has not exited");
 }
 
@@ -177,10 +170,9 @@ fn the_signal_is_consumed_without_a_handler() {
 #[test]
 fn a_leftover_suspends_itself() {
     for home in homes() {
-        let mut run = begin(home).shell(
-            "sh -c 'trap \"while :; do kill -STOP \\$\\$; done\" TERM; echo ready $$; while :; do sleep 0.02; done' &
-             trap 'exit 0' TERM; echo ready 0; while :; do sleep 0.02; done",
-        );
+        let suspends = "trap \"while :; do kill -STOP \\$\\$; done\" TERM";
+        let script = format!("sh -c '{suspends}; echo ready $$; {LOOP}' & {EXITS}");
+        let mut run = begin(home).shell(&script);
         let pid = [run.ready(), run.ready()].into_iter().max().unwrap();
         let (_, last) = stop(&mut run);
         assert_says(
@@ -194,7 +186,7 @@ fn a_leftover_suspends_itself() {
 #[test]
 fn an_uninterruptible_wait() {
     let run = begin(Home::Plain).fixture(&["ignored", "15", &fixture(), "in-kernel"]);
-    // The place is for root alone to read.
+    // Only root may read where.
     let place = if is_root() { " (" } else { "" };
     let reason = format!("it is in uninterruptible sleep{place}");
     command_says(run, &reason);
@@ -228,16 +220,16 @@ fn a_zombie_and_the_parent_that_does_not_reap_it() {
 
 #[test]
 fn a_shell_that_does_not_forward() {
-    // The homes at once, for the time is long: the rest is asked when three quarters
-    // are over, and has to end in the last one on a busy machine too.
+    // All homes at once, because it takes long: the other processes are signaled after three
+    // quarters of the grace period, and must exit in the last one on a busy machine.
     std::thread::scope(|scope| {
         for home in homes() {
-            scope.spawn(move || passes_nothing_on(home));
+            scope.spawn(move || does_not_forward(home));
         }
     });
 }
 
-fn passes_nothing_on(home: Home) {
+fn does_not_forward(home: Home) {
     let mut run = start(home)
         .options("-t 8s")
         .shell("trap 'exit 0' TERM; echo ready $$; sh -c 'echo ready $$; sleep 1018; :'; :");
@@ -296,11 +288,9 @@ while True: time.sleep(60)",
 #[test]
 fn started_after_the_others_were_signaled() {
     for home in homes() {
-        let mut run = begin(home).shell(
-            "setsid sh -c 'trap \"setsid sleep 1020 & echo ready \\$!; exit 0\" TERM; echo ready 1
-             while :; do sleep 0.02; done' &
-         trap 'exit 0' TERM; echo ready 0; while :; do sleep 0.02; done",
-        );
+        let starts = "trap \"setsid sleep 1020 & echo ready \\$!; exit 0\" TERM";
+        let script = format!("setsid sh -c '{starts}; echo ready 1; {LOOP}' & {EXITS}");
+        let mut run = begin(home).shell(&script);
         run.ready();
         run.ready();
         let (_, last) = stop(&mut run);
@@ -321,12 +311,9 @@ fn started_by_the_container_engine() {
     }
     let mut run = begin(Home::Pid1).shell("trap '' TERM; echo ready $$; exec sleep 1036");
     run.ready();
-    // No child of ours in the namespace: nsenter forks there, and stays outside.
-    let mut hook = std::process::Command::new("nsenter")
-        .args(["--target", &run.pid.to_string(), "--pid", "--mount", "--"])
-        .args(["sh", "-c", "trap '' TERM; exec sleep 1037"])
-        .spawn()
-        .unwrap();
+    // Not a child of supervise: nsenter forks in the namespace and stays outside.
+    let hook = ["sh", "-c", "trap '' TERM; exec sleep 1037"];
+    let mut hook = in_namespaces_of(run.pid, &hook).spawn().unwrap();
     let entered = i32::try_from(hook.id()).unwrap();
     eventually("the hook runs", || {
         let inside = children_of(entered);
@@ -351,10 +338,8 @@ fn pid_1_of_a_nested_namespace() {
     if lacks_root("a PID namespace") {
         return;
     }
-    let mut run = begin(Home::Plain).shell(
-        "unshare --pid --fork sh -c 'echo ready $$; exec sleep 1021' &
-         trap 'exit 0' TERM; echo ready 0; while :; do sleep 0.02; done",
-    );
+    let nested = "unshare --pid --fork sh -c 'echo ready $$; exec sleep 1021'";
+    let mut run = begin(Home::Plain).shell(&format!("{nested} & {EXITS}"));
     run.ready();
     run.ready();
     let (first, _) = stop(&mut run);
@@ -364,87 +349,23 @@ fn pid_1_of_a_nested_namespace() {
     );
 }
 
-/// A control group that is removed with the value, when whatever was in it ends.
-struct ControlGroup(PathBuf);
-
-impl ControlGroup {
-    /// A group of version 1 with this controller, or one of version 2 with this
-    /// file.
-    fn new(controller: &str, file: &str) -> Option<Self> {
-        let name = format!("supervise-test-{}-{controller}", std::process::id());
-        let mounts = [
-            format!("/sys/fs/cgroup/{controller}"),
-            "/sys/fs/cgroup".to_owned(),
-            "/sys/fs/cgroup/unified".to_owned(),
-        ];
-        for mount in mounts {
-            let group = Self(Path::new(&mount).join(&name));
-            if std::fs::create_dir(&group.0).is_err() {
-                continue;
-            }
-            let has_file = [file, "memory.limit_in_bytes", "freezer.state"]
-                .iter()
-                .any(|file| group.0.join(file).exists());
-            if has_file {
-                return Some(group);
-            }
-        }
-        skipped(&format!(
-            "no control group for {controller} can be made here"
-        ));
-        None
-    }
-
-    fn set(&self, files: &[(&str, &str)]) {
-        let (file, value) = files
-            .iter()
-            .find(|(file, _)| self.0.join(file).exists())
-            .unwrap();
-        std::fs::write(self.0.join(file), value).unwrap();
-    }
-
-    fn freeze(&self, frozen: bool) {
-        let (old, new) = if frozen {
-            ("FROZEN", "1")
-        } else {
-            ("THAWED", "0")
-        };
-        self.set(&[("freezer.state", old), ("cgroup.freeze", new)]);
-    }
-}
-
-impl Drop for ControlGroup {
-    fn drop(&mut self) {
-        if self.0.exists() {
-            // What is frozen does not end.
-            let _ = std::fs::write(self.0.join("freezer.state"), "THAWED");
-            let _ = std::fs::write(self.0.join("cgroup.freeze"), "0");
-            eventually("the control group is empty", || {
-                std::fs::remove_dir(&self.0).is_ok()
-            });
-        }
-    }
-}
-
 #[test]
 fn the_cgroup_is_frozen() {
-    if lacks_root("a control group") {
+    if lacks_root("a cgroup") {
         return;
     }
-    let Some(group) = ControlGroup::new("freezer", "cgroup.freeze") else {
+    let Some(group) = Cgroup::new("freezer", &["freezer.state", "cgroup.freeze"]) else {
         return;
     };
-    let procs = group.0.join("cgroup.procs").display().to_string();
-    let mut run = begin(Home::Plain).shell(&format!(
-        "sh -c 'echo $$ > {procs}; echo ready $$; exec sleep 1022' &
-         trap 'exit 0' TERM; echo ready 0; while :; do sleep 0.02; done"
-    ));
+    let mut run =
+        begin(Home::Plain).shell(&format!("sh -c 'echo ready $$; exec sleep 1022' & {EXITS}"));
     let pid = [run.ready(), run.ready()].into_iter().max().unwrap();
-    group.freeze(true);
+    group.set(&[("cgroup.procs", &pid.to_string())]);
+    group.freeze();
     run.signal(libc::SIGTERM);
     run.wait_for_error("sending SIGKILL");
     run.wait_for_error("frozen; thaw it");
-    group.freeze(false);
+    group.thaw();
     run.wait();
     assert_says(&run.errors(), pid, "its cgroup is frozen; thaw it");
     compare(&run.errors());
@@ -458,35 +379,35 @@ fn an_oom_kill_differs_from_another_sigkill() {
     let expected = format!("the command (pid {pid}) was killed by SIGKILL, and not by supervise: ");
     run.expect_log(&expected);
     run.expect_log("someone else sent it");
-    if lacks_root("a control group") {
+    if lacks_root("a cgroup") {
         return;
     }
-    let Some(group) = ControlGroup::new("memory", "memory.max") else {
+    let Some(group) = Cgroup::new("memory", &["memory.limit_in_bytes", "memory.max"]) else {
         return;
     };
     group.set(&[("memory.limit_in_bytes", "20M"), ("memory.max", "20M")]);
-    let enter = format!("echo $$ > {}/cgroup.procs; exec \"$@\"", group.0.display());
-    // The second one is as before, though the count is not 0 any more.
-    for (word, expected) in [
-        ("eat-memory", "ran out of memory (oom_kill rose by 1)"),
-        ("die", "someone else sent it, and not for want of memory"),
+    let enter = group.entered();
+    let enter: Vec<&str> = enter.iter().map(String::as_str).collect();
+    // The second one is no OOM kill although the count is not 0 any more.
+    for (words, expected) in [
+        (
+            &["eat-memory"][..],
+            "ran out of memory (oom_kill rose by 1)",
+        ),
+        (
+            &["die", "9"],
+            "someone else sent it, and not for want of memory",
+        ),
     ] {
-        let mut words = vec![word];
-        if word == "die" {
-            words.push("9");
-        }
         let reported = Reported::new();
-        let mut run = reported
-            .start(Home::Plain)
-            .through(&["sh", "-c", &enter, "sh"])
-            .fixture(&words);
+        let mut run = reported.start(Home::Plain).through(&enter).fixture(words);
         run.expect_killed(libc::SIGKILL);
         run.expect_log(expected);
         let report = reported.read();
         assert_eq!(report["outcome"], "killed");
         assert_eq!(
             report["oom_kills"],
-            u32::from(word == "eat-memory"),
+            u32::from(words[0] == "eat-memory"),
             "{report}"
         );
     }
@@ -520,15 +441,12 @@ fn the_sender_of_a_stop_request_is_logged() {
 #[test]
 fn a_graceful_stop_logs_nothing() {
     for home in homes() {
-        let mut run = start(home).shell(
-            "(trap 'exit 0' TERM; echo ready $$; while :; do sleep 0.02; done) &
-             trap 'exit 0' TERM; echo ready $$; while :; do sleep 0.02; done",
-        );
+        let mut run = start(home).shell(&format!("({EXITS}) & {EXITS}"));
         run.ready();
         run.ready();
         run.signal(libc::SIGTERM);
         run.expect_exit(0);
-        // The shell may say that somebody has ended its sleep.
+        // The shell may print that its sleep was terminated.
         run.expect_no_log("supervise");
     }
 }

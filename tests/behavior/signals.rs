@@ -62,14 +62,6 @@ fn a_queued_value_reaches_the_process_group() {
     run.expect_exit(0);
 }
 
-fn kernel_is_at_least(major: u32, minor: u32) -> bool {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let mut numbers = release
-        .split(['.', '-'])
-        .map_while(|word| word.parse::<u32>().ok());
-    (numbers.next().unwrap(), numbers.next().unwrap()) >= (major, minor)
-}
-
 #[test]
 fn a_full_queue_costs_only_the_value() {
     // The queue of the command has no room: a value cannot be forwarded, and

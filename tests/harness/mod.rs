@@ -18,6 +18,7 @@
     reason = "test code"
 )]
 
+mod cgroup;
 mod fixture;
 mod folder;
 mod home;
@@ -30,6 +31,7 @@ mod run;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+pub use cgroup::*;
 pub use fixture::*;
 pub use folder::*;
 pub use home::*;
@@ -43,6 +45,9 @@ pub const SUPERVISE: &str = env!("CARGO_BIN_EXE_supervise");
 
 /// A shell that does not exit by itself.
 pub const LOOP: &str = "while :; do sleep 0.01; done";
+
+/// A shell that is ready and exits on SIGTERM.
+pub const EXITS: &str = "trap 'exit 0' TERM; echo ready 0; while :; do sleep 0.01; done";
 
 /// Prints that something is not tested here, past the capture of the test runner.
 pub fn skipped(what: &str) {
@@ -71,6 +76,14 @@ pub fn is_installed(program: &str) -> bool {
     let mut shell = Command::new("sh");
     shell.args(["-c", "command -v \"$1\"", "sh", program]);
     shell.stdout(Stdio::null()).status().unwrap().success()
+}
+
+pub fn kernel_is_at_least(major: u32, minor: u32) -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|word| word.parse::<u32>().ok());
+    (numbers.next().unwrap(), numbers.next().unwrap()) >= (major, minor)
 }
 
 /// Whether the fixture cannot change what system calls do here; if so, prints it.
