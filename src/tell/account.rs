@@ -747,6 +747,17 @@ mod tests {
     }
 
     #[test]
+    fn no_more_of_a_text_is_cut_than_half() {
+        let mut account = account(true, Some(TERM));
+        account.limit = LOWEST_LIMIT;
+        account.reason = Some("x".repeat(LOWEST_LIMIT));
+        let report = account.report().unwrap();
+        let read: serde_json::Value = serde_json::from_str(&report).unwrap();
+        let kept = read["reason"].as_str().unwrap().len();
+        assert_eq!(kept, LOWEST_LIMIT / 2, "{report}");
+    }
+
+    #[test]
     fn a_report_without_all_other_processes_says_so() {
         for (others, truncated) in [(REMEMBERED - 1, false), (REMEMBERED + 1, true)] {
             let mut account = account(true, Some(Ending::Exited(0)));
