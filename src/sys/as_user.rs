@@ -5,15 +5,13 @@
 //! A process of that user may signal whoever has it, so that a short-lived child takes
 //! it on instead of us.
 
-use std::num::NonZeroUsize;
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use super::kill::{Target, kill};
+use super::shared_page::SharedPage;
 use super::signals;
 use super::wait::{self, Waited};
 use super::{checked, process};
@@ -54,8 +52,8 @@ pub(crate) fn with_real_uid(
         no_child: None,
         not_back: None,
     };
-    let notes = match Notes::new(count) {
-        Ok(notes) => notes,
+    let results = match SharedPage::new(count) {
+        Ok(page) => Results(page),
         Err(errno) => {
             // A child could not say how it went.
             outcome.no_child = Some(errno);
@@ -68,19 +66,19 @@ pub(crate) fn with_real_uid(
         }
     };
     for _ in 0..TRIES {
-        match in_child(uid, &notes, &send) {
+        match in_child(uid, &results, &send) {
             Ok(()) => {}
             Err(errno) => {
                 outcome.no_child = Some(errno);
-                notes.fill(set_real_uid(uid), &send);
+                results.fill(set_real_uid(uid), &send);
                 outcome.not_back = set_back(own).err();
             }
         }
-        if notes.are_complete() {
+        if results.are_complete() {
             break;
         }
     }
-    outcome.results = notes.results();
+    outcome.results = results.all();
     outcome
 }
 
@@ -88,19 +86,12 @@ pub(crate) fn with_real_uid(
 ///
 /// # Errors
 /// EAGAIN: a limit on processes is reached; ENOMEM; or a filter's.
-fn in_child(uid: u32, notes: &Notes, send: &impl Fn(usize) -> nix::Result<()>) -> nix::Result<()> {
-    // Descriptors are shared: at its exit the child closes none, which might wait for
-    // a file system.
-    let flags = libc::CLONE_FILES | libc::SIGCHLD;
-    // SAFETY: as fork(2), for memory is not shared but for `notes`, which is all
-    // atomics. This process has one thread, so that the child may do whatever the
-    // parent may; it ends by _exit(2).
-    let pid = checked(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
-    if pid == 0 {
-        notes.fill(set_real_uid(uid), send);
-        process::exit(0);
-    }
-    let pid = i32::try_from(pid).map_err(|_| Errno::ECHILD)?;
+fn in_child(
+    uid: u32,
+    results: &Results,
+    send: &impl Fn(usize) -> nix::Result<()>,
+) -> nix::Result<()> {
+    let pid = process::in_child(libc::SIGCHLD, || results.fill(set_real_uid(uid), send))?;
     let mut taken = false;
     if !wait_for(pid, true, &mut taken) {
         // Permitted: the child still has our effective user id. One that is frozen
@@ -167,79 +158,39 @@ pub(crate) fn set_back(own: u32) -> nix::Result<()> {
     result
 }
 
-/// Memory that parent and child share: how each call went.
-struct Notes {
-    first: NonNull<AtomicI32>,
-    count: usize,
-    length: NonZeroUsize,
-}
+/// How each call went, one byte for each: written by the child, read by the parent.
+struct Results(SharedPage);
 
-impl Notes {
-    const UNKNOWN: i32 = 0;
-    const SENT: i32 = -1;
+impl Results {
+    const UNKNOWN: u8 = 0;
+    /// No error number of Linux is as high: the others are error numbers.
+    const SENT: u8 = u8::MAX;
 
-    fn new(count: usize) -> nix::Result<Self> {
-        let length = count
-            .checked_mul(size_of::<AtomicI32>())
-            .and_then(NonZeroUsize::new)
-            .ok_or(Errno::EINVAL)?;
-        // SAFETY: a new mapping at an address of the kernel's choice.
-        let first = unsafe {
-            mmap_anonymous(
-                None,
-                length,
-                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
-                MapFlags::MAP_SHARED,
-            )
-        }?;
-        Ok(Self {
-            first: first.cast(),
-            count,
-            length,
-        })
-    }
-
-    fn all(&self) -> &[AtomicI32] {
-        // SAFETY: the mapping is page-aligned, holds `count` of these, was zeroed by the
-        // kernel, which is a valid value, and lives as long as `self`. The child may
-        // write at any time, which atomics allow.
-        unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.count) }
-    }
-
-    /// Makes the calls whose results are not known, if `allowed`, and notes the results.
+    /// Makes the calls whose results are not known, if `allowed`, and records the results.
     fn fill(&self, allowed: nix::Result<()>, send: &impl Fn(usize) -> nix::Result<()>) {
-        for (index, note) in self.all().iter().enumerate() {
-            if note.load(Ordering::Relaxed) == Self::UNKNOWN {
-                let noted = match allowed.and_then(|()| send(index)) {
+        for (index, result) in self.0.iter().enumerate() {
+            if result.load(Ordering::Relaxed) == Self::UNKNOWN {
+                let code = match allowed.and_then(|()| send(index)) {
                     Ok(()) => Self::SENT,
-                    Err(errno) => errno as i32,
+                    Err(errno) => u8::try_from(errno as i32).unwrap_or(Self::UNKNOWN),
                 };
-                note.store(noted, Ordering::Release);
+                result.store(code, Ordering::Release);
             }
         }
     }
 
     fn are_complete(&self) -> bool {
-        self.all()
-            .iter()
-            .all(|note| note.load(Ordering::Acquire) != Self::UNKNOWN)
+        let mut codes = self.0.iter().map(|code| code.load(Ordering::Acquire));
+        codes.all(|code| code != Self::UNKNOWN)
     }
 
-    fn results(&self) -> Vec<nix::Result<()>> {
-        let result = |note: &AtomicI32| match note.load(Ordering::Acquire) {
+    fn all(&self) -> Vec<nix::Result<()>> {
+        let result = |code: &AtomicU8| match code.load(Ordering::Acquire) {
             Self::SENT => Ok(()),
             Self::UNKNOWN => Err(Errno::EPERM),
-            errno => Err(Errno::from_raw(errno)),
+            errno => Err(Errno::from_raw(errno.into())),
         };
-        self.all().iter().map(result).collect()
-    }
-}
-
-impl Drop for Notes {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and no reference into it outlives `self`. Should
-        // it fail, a page is lost.
-        let _ = unsafe { munmap(self.first.cast(), self.length.get()) };
+        self.0.iter().map(result).collect()
     }
 }
 

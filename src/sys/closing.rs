@@ -13,11 +13,10 @@ use std::collections::BTreeSet;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::siginfo::ENDED;
-use super::{checked, signals};
+use super::{descriptors, process, signals};
 
 /// How many such children there are at most.
 const CHILDREN: usize = 8;
@@ -244,41 +243,31 @@ impl State {
 
 /// Whether this descriptor is open and has the mark of one that a child is to close.
 fn is_marked(number: RawFd) -> bool {
-    // SAFETY: borrowed for this one call, which only asks for its flags.
-    let fd = unsafe { BorrowedFd::borrow_raw(number) };
-    fcntl(fd, FcntlArg::F_GETFD) == Ok(0)
+    descriptors::flags(number) == Ok(FdFlag::empty())
 }
 
 /// Closes descriptors of ours in a child, whose pid is returned.
 fn close_in_a_child(numbers: &[(RawFd, bool)]) -> nix::Result<i32> {
-    let flags = libc::CLONE_FILES | ENDED;
-    // SAFETY: without CLONE_VM and with no stack named the child goes on with a copy
-    // of our memory, as after fork(2). The C library is not told: this process has one
-    // thread, and the child makes system calls alone and never returns from here. Where
-    // the order of the arguments differs among architectures, they are all 0.
-    let child = checked(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
-    if child != 0 {
-        return i32::try_from(child).map_err(|_| Errno::ECHILD);
-    }
-    interrupt_often();
-    let at_once = [0_i32; 2];
-    for (number, _) in numbers {
-        // SAFETY: the option is a `linger`, two ints, and lives on: off. The number is
-        // one that the parent owns and leaves to us; on what is no socket the first call
-        // fails, and that is all right.
-        unsafe {
-            libc::syscall(
-                libc::SYS_setsockopt,
-                *number,
-                libc::SOL_SOCKET,
-                libc::SO_LINGER,
-                at_once.as_ptr(),
-                size_of_val(&at_once),
-            );
-            libc::syscall(libc::SYS_close, *number);
+    process::in_child(ENDED, || {
+        interrupt_often();
+        let at_once = [0_i32; 2];
+        for (number, _) in numbers {
+            // SAFETY: the option is a `linger`, two ints, and lives on: off. The number is
+            // one that the parent owns and leaves to us; on what is no socket the first call
+            // fails, and that is all right.
+            unsafe {
+                libc::syscall(
+                    libc::SYS_setsockopt,
+                    *number,
+                    libc::SOL_SOCKET,
+                    libc::SO_LINGER,
+                    at_once.as_ptr(),
+                    size_of_val(&at_once),
+                );
+                libc::syscall(libc::SYS_close, *number);
+            }
         }
-    }
-    super::process::exit(0)
+    })
 }
 
 /// Sets the timer of the child. Should it fail, the child waits as long as it takes.

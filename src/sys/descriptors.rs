@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::Mode;
 
@@ -99,9 +99,17 @@ fn replace(with: &OwnedFd, number: RawFd) {
 }
 
 fn is_open(number: RawFd) -> bool {
-    // SAFETY: borrowed for this one call, which only asks whether it is open.
+    flags(number) != Err(Errno::EBADF)
+}
+
+/// The flags of a descriptor, whether or not this program owns it.
+///
+/// # Errors
+/// EBADF: it is not open.
+pub(super) fn flags(number: RawFd) -> nix::Result<FdFlag> {
+    // SAFETY: borrowed for this one call, which does not need it to be open.
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
-    fcntl(fd, FcntlArg::F_GETFD) != Err(Errno::EBADF)
+    fcntl(fd, FcntlArg::F_GETFD).map(FdFlag::from_bits_truncate)
 }
 
 /// Closes every descriptor from `first` to `last`.

@@ -33,6 +33,7 @@ pub(crate) mod kill;
 pub(crate) mod memory;
 pub(crate) mod pidfd;
 pub(crate) mod process;
+mod shared_page;
 mod siginfo;
 pub(crate) mod signals;
 pub(crate) mod spawn;

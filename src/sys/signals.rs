@@ -33,21 +33,9 @@ pub(crate) struct Inherited {
 /// leaves out 32 and 33. As PID 1 a signal that is not blocked and has its
 /// default action is dropped by the kernel (`pid_namespaces(7)`).
 pub(crate) fn block_all() -> Inherited {
-    let mut mask: KernelSet = 0;
-    // SAFETY: both sets are live locals of the size that is passed along. The
-    // call fails only for arguments that these are not.
-    unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            libc::SIG_SETMASK,
-            &raw const ALL,
-            &raw mut mask,
-            KERNEL_SET_SIZE,
-        );
-    }
     Inherited {
-        mask,
-        child_ignored: set_child_disposition(libc::SIG_DFL) == libc::SIG_IGN,
+        mask: set_mask(ALL),
+        child_ignored: disposition(Signal::CHLD, Some(libc::SIG_DFL)) == Ok(libc::SIG_IGN),
     }
 }
 
@@ -56,37 +44,62 @@ pub(crate) fn block_all() -> Inherited {
 /// here.
 pub(crate) fn restore(inherited: &Inherited) {
     if inherited.child_ignored {
-        set_child_disposition(libc::SIG_IGN);
+        // As at the start, where it worked.
+        let _ = disposition(Signal::CHLD, Some(libc::SIG_IGN));
     }
     set_mask(inherited.mask);
 }
 
-/// Sets SIGCHLD's disposition and returns the one before. With SIGCHLD ignored
-/// the kernel reaps children itself and waitpid(2) never sees them.
-fn set_child_disposition(disposition: libc::sighandler_t) -> libc::sighandler_t {
-    // SAFETY: an all-zero `sigaction` is a valid one: default action, empty
-    // mask, no flags.
-    let mut new: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
-    new.sa_sigaction = disposition;
-    // SAFETY: as above.
-    let mut old: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
-    // SAFETY: both are live locals; no handler is installed. The call fails
-    // only for signals that cannot be caught.
-    unsafe { libc::sigaction(libc::SIGCHLD, &raw const new, &raw mut old) };
-    old.sa_sigaction
-}
-
-fn set_mask(mask: KernelSet) {
-    // SAFETY: the set is a live local of the size that is passed along.
+/// Sets the signals that are blocked, and returns those that were.
+fn set_mask(mask: KernelSet) -> KernelSet {
+    let mut old: KernelSet = 0;
+    // SAFETY: both sets are live locals of the size that is passed along. The call fails
+    // only for arguments that these are not.
     unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
             libc::SIG_SETMASK,
             &raw const mask,
-            ptr::null_mut::<KernelSet>(),
+            &raw mut old,
             KERNEL_SET_SIZE,
         );
     }
+    old
+}
+
+/// Unblocks one signal: the kernel delivers it now if it is pending.
+fn unblock(number: i32) {
+    set_mask(ALL & !bit(number));
+}
+
+/// The set that holds this signal alone.
+fn bit(number: i32) -> KernelSet {
+    1 << (number - 1)
+}
+
+/// Sets a signal's disposition to `SIG_DFL` or `SIG_IGN`, if one is given, and returns the
+/// one before. With SIGCHLD ignored the kernel reaps children itself and waitpid(2) never
+/// returns them.
+///
+/// # Errors
+/// EINVAL: it cannot be set (SIGKILL, SIGSTOP); or a system call filter's.
+fn disposition(signal: Signal, new: Option<libc::sighandler_t>) -> nix::Result<libc::sighandler_t> {
+    let new = new.map(|handler| [handler, 0, 0, 0, 0, 0, 0, 0]);
+    let mut old = [0_usize; 8];
+    // SAFETY: the kernel's `struct sigaction` of every architecture begins with the
+    // handler and is not larger than these. The other fields are 0: no flags, an empty
+    // mask. No handler is installed. The C library's wrapper refuses 32 and 33.
+    checked(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal.number(),
+            new.as_ref().map_or(ptr::null(), |new| new.as_ptr()),
+            old.as_mut_ptr(),
+            KERNEL_SET_SIZE,
+        )
+    })?;
+    let [handler, ..] = old;
+    Ok(handler)
 }
 
 /// Waits for the next signal; `None` when the time is over or the wait was
@@ -106,8 +119,7 @@ pub(crate) fn wait(timeout: Option<Duration>) -> nix::Result<Option<Received>> {
 /// # Errors
 /// As [`wait`].
 pub(super) fn wait_for_child(timeout: Duration) -> nix::Result<bool> {
-    let child: KernelSet = 1 << (libc::SIGCHLD - 1);
-    take(&child, Some(timeout)).map(|received| received.is_some())
+    take(&bit(libc::SIGCHLD), Some(timeout)).map(|received| received.is_some())
 }
 
 fn take(set: &KernelSet, timeout: Option<Duration>) -> nix::Result<Option<Received>> {
@@ -161,38 +173,7 @@ pub(crate) fn watch() -> nix::Result<OwnedFd> {
 /// Whether a signal was ignored when we were started: no disposition but SIGCHLD's
 /// and those that [`stop_by`] sets is ever changed.
 pub(crate) fn is_ignored(signal: Signal) -> bool {
-    let mut old = [0_u64; 8];
-    // SAFETY: the kernel's `struct sigaction` of every architecture begins with the
-    // handler, is not larger than this, and is only written to here.
-    let result = checked(unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigaction,
-            signal.number(),
-            ptr::null::<u64>(),
-            old.as_mut_ptr(),
-            KERNEL_SET_SIZE,
-        )
-    });
-    let [handler, ..] = old;
-    result.is_ok() && usize::try_from(handler) == Ok(libc::SIG_IGN)
-}
-
-/// Sets a signal's disposition to its default action.
-fn set_default(signal: Signal) {
-    let default = [0_u64; 8];
-    // SAFETY: zeros are SIG_DFL, no flags and an empty mask in the kernel's
-    // `struct sigaction` of every architecture, which is not larger than this;
-    // the C library's wrapper refuses 32 and 33. SIGKILL cannot be set, and
-    // need not be.
-    unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigaction,
-            signal.number(),
-            default.as_ptr(),
-            ptr::null_mut::<u64>(),
-            KERNEL_SET_SIZE,
-        );
-    }
+    disposition(signal, None) == Ok(libc::SIG_IGN)
 }
 
 /// Stops this process, or with `group` every member of its process group, by the
@@ -206,7 +187,8 @@ pub(crate) fn stop_by(signal: Signal, group: bool) -> bool {
     } else {
         signal
     };
-    set_default(signal);
+    // SIGKILL cannot be set, and need not be.
+    let _ = disposition(signal, Some(libc::SIG_DFL));
     let target = if group {
         Target::Group(nix::unistd::getpgrp().as_raw())
     } else {
@@ -216,7 +198,7 @@ pub(crate) fn stop_by(signal: Signal, group: bool) -> bool {
         return false;
     }
     // Delivered while it is unblocked.
-    set_mask(ALL & !(1 << (signal.number() - 1)));
+    unblock(signal.number());
     set_mask(ALL);
     // A stop ends by SIGCONT alone, and that is blocked and waits: sending the
     // stop signal has discarded an earlier one. If the next key was quicker
@@ -237,7 +219,7 @@ pub(super) fn catch_without_effect(number: i32) {
     // SAFETY: the handler does nothing, which is safe at any time. The call fails only
     // for signals that cannot be caught.
     unsafe { libc::sigaction(number, &raw const new, ptr::null_mut()) };
-    set_mask(ALL & !(1 << (number - 1)));
+    unblock(number);
 }
 
 fn is_pending(signal: Signal) -> bool {
@@ -246,7 +228,7 @@ fn is_pending(signal: Signal) -> bool {
     let result = checked(unsafe {
         libc::syscall(libc::SYS_rt_sigpending, &raw mut pending, KERNEL_SET_SIZE)
     });
-    result.is_ok() && pending & (1 << (signal.number() - 1)) != 0
+    result.is_ok() && pending & bit(signal.number()) != 0
 }
 
 /// Has the kernel send us `signal` when our parent ends (`PR_SET_PDEATHSIG`).
@@ -279,9 +261,9 @@ pub(crate) fn raise_default(signal: Signal) {
     // RLIMIT_CORE does not stop a dump that core(5) pipes to a program. Should
     // it fail, a core too many is no reason to lie about the signal.
     let _ = nix::sys::prctl::set_dumpable(false);
-    set_default(signal);
+    let _ = disposition(signal, Some(libc::SIG_DFL));
     if kill(Target::Process(own_pid()), signal).is_ok() {
-        set_mask(ALL & !(1 << (signal.number() - 1)));
+        unblock(signal.number());
     }
 }
 

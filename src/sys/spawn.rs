@@ -2,14 +2,13 @@
 //! how the parent hears that it could not.
 
 use std::ffi::{CString, OsStr};
-use std::num::NonZeroUsize;
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::mem::ManuallyDrop;
+use std::sync::atomic::Ordering;
 
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 use nix::unistd::{ForkResult, Pid, fork, getpid, setpgid, tcsetpgrp};
 
 use super::exec::{self, ExecError};
+use super::shared_page::SharedPage;
 use super::signals::{self, Inherited};
 use super::{environment, process, tty};
 use crate::signal::Signal;
@@ -56,14 +55,14 @@ pub(crate) enum Variable<'a> {
 pub(crate) struct Child {
     /// Its process id, and that of its process group if that is its own.
     pub(crate) pid: i32,
-    note: Note,
+    exec_status: ExecStatus,
 }
 
 impl Child {
     /// Why the command was not executed, once the child has ended; `None` if
     /// it was.
     pub(crate) fn exec_error(&self) -> Option<ExecError> {
-        self.note.read()
+        self.exec_status.read()
     }
 }
 
@@ -76,7 +75,7 @@ impl Child {
 /// # Errors
 /// EAGAIN: a limit on processes is reached; ENOMEM; see fork(2), mmap(2).
 pub(crate) fn spawn(arguments: &[CString], setup: Setup<'_>) -> nix::Result<Child> {
-    let note = Note::new()?;
+    let exec_status = ExecStatus::new()?;
     // SAFETY: this process has one thread, so that the child may do whatever
     // the parent may.
     match unsafe { fork() }? {
@@ -89,18 +88,18 @@ pub(crate) fn spawn(arguments: &[CString], setup: Setup<'_>) -> nix::Result<Chil
             }
             Ok(Child {
                 pid: child.as_raw(),
-                note,
+                exec_status,
             })
         }
         ForkResult::Child => {
-            run(arguments, setup, &note);
+            run(arguments, setup, &exec_status);
             process::exit(crate::ending::FAILED)
         }
     }
 }
 
-/// The child: becomes the command, or leaves a note why not.
-fn run(arguments: &[CString], setup: Setup<'_>, note: &Note) {
+/// The child: becomes the command, or writes why not.
+fn run(arguments: &[CString], setup: Setup<'_>, exec_status: &ExecStatus) {
     if setup.group != ProcessGroup::Inherited {
         // Cannot fail: it is no session leader and the group is its own.
         let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
@@ -129,7 +128,7 @@ fn run(arguments: &[CString], setup: Setup<'_>, note: &Note) {
     signals::restore(&setup.inherited);
     let error = exec::exec(arguments);
     signals::block_all();
-    note.write(&error);
+    exec_status.write(&error);
 }
 
 /// Where the environment says that something is for `supervise` by its pid, says
@@ -160,73 +159,60 @@ fn unset(variable: &str) {
     unsafe { std::env::remove_var(variable) };
 }
 
-/// A page that parent and child share. The child writes why it could not
-/// execute the command; when it is reaped, the parent reads that. No pipe is
-/// needed and so no descriptor, and reading never waits.
+/// Why the command could not be executed: written by the child, read by the parent once
+/// it has reaped the child. The first byte is the exit status, 0 if there is nothing to
+/// read; the text follows, up to a null byte.
 #[derive(Debug)]
-struct Note(NonNull<Page>);
+struct ExecStatus(ManuallyDrop<SharedPage>);
 
-const TEXT: usize = 4000;
+impl ExecStatus {
+    /// The size of a page, in bytes: a longer text is cut.
+    const SIZE: usize = 4096;
 
-#[repr(C)]
-#[derive(Debug)]
-struct Page {
-    /// 0 until the rest is written; then the exit status.
-    status: AtomicU32,
-    length: AtomicU32,
-    text: [std::sync::atomic::AtomicU8; TEXT],
-}
-
-impl Note {
     fn new() -> nix::Result<Self> {
-        let length = const { NonZeroUsize::new(size_of::<Page>()).unwrap() };
-        // SAFETY: a new mapping at an address of the kernel's choice.
-        let page = unsafe {
-            mmap_anonymous(
-                None,
-                length,
-                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
-                MapFlags::MAP_SHARED,
-            )
-        }?;
-        Ok(Self(page.cast()))
-    }
-
-    fn page(&self) -> &Page {
-        // SAFETY: the mapping is page-aligned, as large as a `Page`, zeroed by
-        // the kernel, which is a valid `Page`, and never unmapped. All of it
-        // is atomics: the other process may write at any time.
-        unsafe { self.0.as_ref() }
+        // Unmapping it before the exit would be a system call for nothing.
+        SharedPage::new(Self::SIZE).map(|page| Self(ManuallyDrop::new(page)))
     }
 
     fn write(&self, error: &ExecError) {
-        let page = self.page();
-        let mut length = 0;
-        for (to, byte) in page.text.iter().zip(error.text.bytes()) {
+        let Some((status, text)) = self.0.split_first() else {
+            return;
+        };
+        // No name has a null byte, and the last byte stays 0.
+        for (to, byte) in text.iter().zip(error.text.bytes()).take(Self::SIZE - 2) {
             to.store(byte, Ordering::Relaxed);
-            length += 1;
         }
-        page.length.store(length, Ordering::Relaxed);
-        page.status
-            .store(u32::from(error.status), Ordering::Release);
+        status.store(error.status, Ordering::Release);
     }
 
     fn read(&self) -> Option<ExecError> {
-        let page = self.page();
-        let status = u8::try_from(page.status.load(Ordering::Acquire)).ok()?;
-        if status == 0 {
-            return None;
-        }
-        let length = usize::try_from(page.length.load(Ordering::Relaxed)).ok()?;
-        let bytes: Vec<u8> = page
-            .text
-            .iter()
-            .take(length)
-            .map(|byte| byte.load(Ordering::Relaxed))
-            .collect();
-        Some(ExecError {
+        let (status, text) = self.0.split_first()?;
+        let status = status.load(Ordering::Acquire);
+        let text = text.iter().map(|byte| byte.load(Ordering::Relaxed));
+        let text: Vec<u8> = text.take_while(|byte| *byte != 0).collect();
+        (status != 0).then(|| ExecError {
             status,
-            text: String::from_utf8_lossy(&bytes).into_owned(),
+            text: String::from_utf8_lossy(&text).into_owned(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exec_error_is_read_as_it_was_written() {
+        let status = ExecStatus::new().unwrap();
+        assert_eq!(status.read(), None);
+        for (length, kept) in [(4000, 4000), (0, 0), (4094, 4094), (5000, 4094)] {
+            let status = ExecStatus::new().unwrap();
+            let error = |length| ExecError {
+                status: 127,
+                text: "x".repeat(length),
+            };
+            status.write(&error(length));
+            assert_eq!(status.read(), Some(error(kept)), "{length}");
+        }
     }
 }
