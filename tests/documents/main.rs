@@ -158,7 +158,7 @@ fn documents_show_what_their_commands_print() {
     let folder = Path::new(SUPERVISE).parent().unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     let shown = ["README.md", "docs/shell.md"].map(shown).concat();
-    assert_eq!(shown.len(), 4, "{shown:?}");
+    assert_eq!(shown.len(), 3, "{shown:?}");
     for (block, expected) in shown {
         let output = reader(&block).env("PATH", &path).output().unwrap();
         let said = [output.stderr, output.stdout]
