@@ -1,21 +1,22 @@
 //! `--rehearse`: a stop that `supervise` requests itself, and its verdict.
 
-use crate::harness::report::{Reported, assert_has};
+use crate::harness::report::Reported;
 use crate::harness::*;
 use serde_json::json;
 
-/// What inherits that a signal is ignored, and does nothing else.
+/// Inherits that a signal is ignored, and does nothing else.
 const DEAF: &str = "exec sleep 1029";
 
-/// A rehearsal, its exit code and what it said.
+/// Rehearses a command, which is to be over with this exit code.
 #[track_caller]
-fn rehearse(home: Home, options: &str, command: &[&str]) -> (Option<i32>, String) {
-    let mut run = start(home).options(options).run(command);
-    let ended = run.wait();
-    (ended.code, run.errors())
+fn rehearse(home: Home, options: &str, command: &[&str], code: i32) -> Run {
+    let options = format!("--rehearse {options}");
+    let mut run = start(home).options(&options).run(command);
+    run.expect_exit(code);
+    run
 }
 
-/// What a rehearsal says of a command that is killed by SIGTERM.
+/// The verdict about a command that is killed by SIGTERM.
 const UNHANDLED: &str = "rehearsal failed: command killed by SIGTERM: either it has no handler \
                          (handle SIGTERM and exit), or it cleans up and then kills itself with \
                          the signal (use --remap-exit 143)";
@@ -42,27 +43,20 @@ fn a_rehearsal_tells_whether_the_stop_was_graceful() {
             ("ready -t 500ms", &deaf, 1, killed),
             ("200ms", DEAF, 1, UNHANDLED),
         ] {
-            let options = format!("--rehearse {options}");
-            let (found, errors) = rehearse(home, &options, &["sh", "-c", script]);
-            assert_eq!(found, Some(code), "{home:?} {script}: {errors}");
-            assert!(
-                errors.contains("rehearsal: requested a stop (SIGTERM) after "),
-                "{errors}"
-            );
-            assert!(errors.contains(expected), "{errors}");
-            // One search tells a rehearsal that passed.
+            let run = rehearse(home, options, &["sh", "-c", script], code);
+            run.expect_log("rehearsal: requested a stop (SIGTERM) after ");
+            run.expect_log(expected);
+            // This one word stands in the log of each rehearsal that passed, and in no other.
+            let errors = run.errors();
             assert_eq!(errors.contains("graceful"), code == 0, "{errors}");
         }
         // Nothing is sent with a grace period of 0.
-        let (code, errors) = rehearse(home, "--rehearse 0 -t 0", &["sleep", "1023"]);
-        assert_eq!(code, Some(1), "{errors}");
-        let requested = "rehearsal: requested a stop (SIGTERM) after ";
-        assert!(errors.contains(requested), "{errors}");
-        assert!(!errors.contains("sent SIGTERM"), "{errors}");
-        let failed = "rehearsal failed: SIGKILL was needed";
-        assert!(errors.contains(failed), "{errors}");
-        let (code, _) = rehearse(home, "--rehearse 1", &["/nonexistent"]);
-        assert_eq!(code, Some(127), "nothing was rehearsed");
+        let run = rehearse(home, "0 -t 0", &["sleep", "1023"], 1);
+        run.expect_log("rehearsal: requested a stop (SIGTERM) after ");
+        run.expect_no_log("sent SIGTERM");
+        run.expect_log("rehearsal failed: SIGKILL was needed");
+        // Nothing was rehearsed.
+        rehearse(home, "1", &["/nonexistent"], 127);
     }
 }
 
@@ -96,11 +90,9 @@ fn an_exit_before_the_stop_request_gets_advice() {
                 ", before the stop request; use a shorter time, or --rehearse ready\n",
             ),
         ] {
-            let options = format!("--rehearse {options}");
-            let (code, errors) = rehearse(home, &options, &["sh", "-c", script]);
-            assert_eq!(code, Some(1), "{home:?} {script}: {errors}");
-            let failed = errors.contains("rehearsal failed: command ");
-            assert!(failed && errors.contains(expected), "{home:?}: {errors}");
+            let run = rehearse(home, options, &["sh", "-c", script], 1);
+            run.expect_log("rehearsal failed: command ");
+            run.expect_log(expected);
         }
     }
 }
@@ -139,9 +131,7 @@ fn an_exit_during_the_stop_delay_fails_the_rehearsal() {
 fn a_rehearsal_before_the_command_has_a_handler_fails() {
     for home in homes() {
         for _ in 0..10 {
-            let (code, errors) = rehearse(home, "--rehearse 0", &["sleep", "1019"]);
-            assert_eq!(code, Some(1), "{home:?}: {errors}");
-            assert!(errors.contains(UNHANDLED), "{errors}");
+            rehearse(home, "0", &["sleep", "1019"], 1).expect_log(UNHANDLED);
         }
     }
 }
@@ -149,7 +139,7 @@ fn a_rehearsal_before_the_command_has_a_handler_fails() {
 #[test]
 fn a_rehearsal_needs_a_running_command() {
     for home in homes() {
-        // The command has ended and is reaped; only what it left is asked.
+        // The command has exited and is reaped; only its leftover notifies.
         let script = format!(
             "(while kill -0 $$ 2>/dev/null; do sleep 0.01; done
               {} notify READY=1; exec sleep 1020) & exit 0",
@@ -172,11 +162,9 @@ fn a_rehearsal_logs_group_members_killed_by_sigterm() {
     let ready = format!("{} notify READY=1", fixture());
     for home in homes() {
         let script = format!("(sleep 1021 &) ; trap 'exit 0' TERM; {ready}; {LOOP}");
-        let (code, errors) = rehearse(home, "--rehearse ready -g", &["sh", "-c", &script]);
-        assert_eq!(code, Some(0), "{home:?}: {errors}");
-        // Not by its name, for it may not have executed it yet.
-        let lost = "was killed by SIGTERM; anything that it had not saved is lost";
-        assert!(errors.contains(lost), "{errors}");
+        let run = rehearse(home, "ready -g", &["sh", "-c", &script], 0);
+        // Without its name, because it may not have executed sleep yet.
+        run.expect_log("was killed by SIGTERM; anything that it had not saved is lost");
     }
 }
 
@@ -186,11 +174,10 @@ fn a_rehearsal_logs_leftovers_killed_by_sigkill() {
     for home in homes() {
         let script =
             format!("trap 'exit 0' TERM; sh -c \"trap '' TERM; {ready}; {DEAF}\" & {LOOP}");
-        let (code, errors) = rehearse(home, "--rehearse ready -t 2", &["sh", "-c", &script]);
-        assert_eq!(code, Some(1), "{home:?}: {errors}");
-        let lost =
-            "(sleep) was killed by SIGKILL and lost what it had not saved: it ignores SIGTERM";
-        assert!(errors.contains(lost), "{errors}");
+        let run = rehearse(home, "ready -t 2", &["sh", "-c", &script], 1);
+        run.expect_log(
+            "(sleep) was killed by SIGKILL and lost what it had not saved: it ignores SIGTERM",
+        );
     }
 }
 
@@ -205,8 +192,7 @@ fn a_rehearsal_counts_the_other_processes_that_were_sent_sigterm() {
         ] {
             // They start before the trap is set, or one could inherit it for a moment.
             let script = format!("{others} trap 'exit 0' TERM; {ready}; while :; do :; done");
-            let (code, errors) = rehearse(home, "--rehearse ready", &["sh", "-c", &script]);
-            assert_eq!(code, Some(0), "{home:?}: {errors}");
+            let errors = rehearse(home, "ready", &["sh", "-c", &script], 0).errors();
             let line = errors
                 .lines()
                 .find_map(|line| line.split_once("rehearsal: sent SIGTERM to "));
@@ -218,7 +204,7 @@ fn a_rehearsal_counts_the_other_processes_that_were_sent_sigterm() {
 #[test]
 fn a_rehearsal_can_wait_for_ready() {
     for home in homes() {
-        // It says something else first; the time until then is its own.
+        // It notifies something else first; until READY=1 it may take its time.
         let fixture = fixture();
         let script = format!(
             "trap 'exit 0' TERM; {fixture} notify STATUS=starting; sleep 0.1
@@ -231,17 +217,10 @@ fn a_rehearsal_can_wait_for_ready() {
         run.expect_exit(0);
         run.expect_log("rehearsal passed: graceful");
     }
-    let output = supervise(&["--rehearse", "ready", "--no-notify-relay", "--", "true"]);
-    assert_eq!(output.code, Some(125));
-    for words in [
-        ["--stop-on", "none"].as_slice(),
-        &["--rewrite", "TERM:0", "--rewrite", "INT:0"],
-    ] {
-        let words = [&["--rehearse", "1"], words, &["--", "true"]].concat();
-        let output = supervise(&words);
-        assert_eq!(output.code, Some(125));
-        let errors = &output.errors;
-        assert!(errors.contains("no signal is a stop request"), "{errors}");
+    rehearse(Home::Plain, "ready --no-notify-relay", &["true"], 125);
+    for options in ["1 --stop-on none", "1 --rewrite TERM:0 --rewrite INT:0"] {
+        let run = rehearse(Home::Plain, options, &["true"], 125);
+        run.expect_log("no signal is a stop request");
     }
 }
 
@@ -264,12 +243,12 @@ fn an_earlier_stop_request_makes_a_rehearsal_inconclusive() {
     run.expect_signal(15);
     std::fs::write(go, "").unwrap();
     run.expect_line("notified");
-    // It is ready now, and was asked before: not once more.
+    // It is ready now, and was signaled before: not once more.
     run.signal(libc::SIGUSR1);
     loop {
         let line = run.line();
         assert!(!line.starts_with("15 "), "{line}");
-        // It may hear of the end of its child as well.
+        // SIGCHLD may come as well.
         if line.starts_with("10 ") {
             break;
         }
@@ -278,17 +257,14 @@ fn an_earlier_stop_request_makes_a_rehearsal_inconclusive() {
     run.expect_log("rehearsal inconclusive: received SIGTERM from pid ");
     let advice = " first; run it again and let it end by itself\n";
     run.expect_log(advice);
-    assert_has(
-        &reported.read(),
-        &[
-            ("/stop/sender/kind", json!("process")),
-            ("/outcome", json!("graceful")),
-        ],
-    );
+    reported.expect(&[
+        ("/stop/sender/kind", json!("process")),
+        ("/outcome", json!("graceful")),
+    ]);
 }
 
-/// Whether a program that is killed by the stop signal had a handler proves nothing:
-/// the runtimes of Go, Node and PHP catch the signal and exit from it.
+/// Whether a program that is killed by the stop signal had a handler proves nothing: the
+/// runtimes of Go, Node and PHP catch the signal and exit.
 #[test]
 fn being_killed_by_the_stop_signal_is_graceful_only_if_remapped() {
     let ready = format!("{} notify READY=1", fixture());
@@ -307,10 +283,9 @@ fn being_killed_by_the_stop_signal_is_graceful_only_if_remapped() {
                     .options("-v --rehearse ready")
                     .options(options)
                     .shell(script);
-                let ended = run.wait();
+                run.expect_exit(status);
                 let errors = run.errors();
-                assert_eq!(ended, Ended::code(status), "{home:?} {options}: {errors}");
-                assert_has(&reported.read(), &[("/outcome", json!(outcome))]);
+                reported.expect(&[("/outcome", json!(outcome))]);
                 let failed = format!("rehearsal failed: command {how}: either it has no handler");
                 assert_eq!(errors.contains(&failed), status == 1, "{errors}");
                 assert_eq!(errors.contains(shows), status == 1, "{errors}");
@@ -322,10 +297,10 @@ fn being_killed_by_the_stop_signal_is_graceful_only_if_remapped() {
     }
 }
 
-/// As the runtimes do: caught only to be killed by it.
+/// As some runtimes do: the handler restores the default and sends the signal again.
 #[test]
 fn a_runtime_that_re_raises_the_signal_does_not_pass() {
-    // No pause(): a signal just before it would not end that.
+    // Not pause(2): a signal just before it would not interrupt it.
     let python = "import os, signal, subprocess, sys, time
 def caught(number, _):
     signal.signal(number, signal.SIG_DFL)
@@ -333,11 +308,6 @@ def caught(number, _):
 signal.signal(signal.SIGTERM, caught)
 subprocess.run([sys.argv[1], 'notify', 'READY=1'])
 while True: time.sleep(0.01)";
-    let (code, errors) = rehearse(
-        Home::Plain,
-        "--rehearse ready",
-        &["python3", "-c", python, &fixture()],
-    );
-    assert_eq!(code, Some(1), "{errors}");
-    assert!(errors.contains(UNHANDLED), "{errors}");
+    let command = ["python3", "-c", python, &fixture()];
+    rehearse(Home::Plain, "ready", &command, 1).expect_log(UNHANDLED);
 }

@@ -1,11 +1,10 @@
-//! Runs that write a report, which is held against its schema.
+//! Runs that write a report, which must conform to its schema.
 
-use std::process::Command;
 use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use super::{Folder, Home, Start, skipped, start};
+use super::{Folder, Home, Output, Start, output, skipped, start};
 
 /// A run that writes a report.
 pub struct Reported {
@@ -31,6 +30,17 @@ impl Reported {
             .options(&self.folder.file("report"))
     }
 
+    /// Asserts that the report has these values, by their JSON pointers, and returns it.
+    #[track_caller]
+    pub fn expect(&self, expected: &[(&str, Value)]) -> Value {
+        let report = self.read();
+        for (path, value) in expected {
+            let found = report.pointer(path);
+            assert_eq!(found, Some(value), "{path} in {report}");
+        }
+        report
+    }
+
     /// The report, held against the schema.
     #[track_caller]
     pub fn read(&self) -> Value {
@@ -39,44 +49,33 @@ impl Reported {
         assert!(text.ends_with("}\n") && text.lines().count() == 1, "{text}");
         let report: Value = serde_json::from_str(&text).unwrap();
         if let Some(python) = validator() {
-            let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/report.schema.json");
-            let output = Command::new(python)
-                .args(["-c", VALIDATE, schema, &self.folder.file("report")])
-                .output()
-                .unwrap();
-            let errors = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{errors}\n{text}");
+            let Output { code, errors, .. } = validate(python, &self.folder.file("report"));
+            assert_eq!(code, Some(0), "{errors}\n{text}");
         }
         report
     }
 }
 
-#[track_caller]
-pub fn assert_has(report: &Value, expected: &[(&str, Value)]) {
-    for (path, value) in expected {
-        let found = report.pointer(path);
-        assert_eq!(found, Some(value), "{path} in {report}");
-    }
-}
-
-/// Ends with 0 if the second file is as the schema in the first one says, and that
-/// is a schema.
-pub const VALIDATE: &str = "
+/// Exits with 0 if the first file is a schema and the second one conforms to it.
+const VALIDATE: &str = "
 import json, sys, jsonschema
 schema, report = (json.load(open(path)) for path in sys.argv[1:])
 jsonschema.Draft202012Validator.check_schema(schema)
 jsonschema.Draft202012Validator(schema).validate(report)";
 
+/// Holds a file against the schema.
+pub fn validate(python: &str, file: &str) -> Output {
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/report.schema.json");
+    output(&[python, "-c", VALIDATE, schema, file])
+}
+
 /// A Python that has a validator of schemas: as a crate that would be sixty more.
 pub fn validator() -> Option<&'static str> {
     static FOUND: OnceLock<Option<&str>> = OnceLock::new();
     *FOUND.get_or_init(|| {
-        let found = ["python3", "/usr/bin/python3"].into_iter().find(|python| {
-            Command::new(python)
-                .args(["-c", "import jsonschema"])
-                .output()
-                .is_ok_and(|output| output.status.success())
-        });
+        let imports =
+            |python: &&str| output(&["env", python, "-c", "import jsonschema"]).code == Some(0);
+        let found = ["python3", "/usr/bin/python3"].into_iter().find(imports);
         if found.is_none() {
             skipped("no Python with jsonschema (python3-jsonschema): reports are not validated");
         }
