@@ -77,7 +77,7 @@ fn run(arguments: &[OsString], inherited: Inherited) -> Termination {
     }
     let termination = run::command::run(&settings, inherited);
     tell::log::finish();
-    sys::closing::leave();
+    sys::closing::release_stdio();
     termination
 }
 

@@ -174,7 +174,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn run(mut self) -> Termination {
-        memory::give_back_code();
+        memory::release_code();
         let termination = loop {
             if let Break(termination) = self.turn() {
                 break termination;

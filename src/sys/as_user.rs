@@ -1,9 +1,9 @@
-//! Sending signals with the receiver's real user id.
+//! Sends signals with the receiver's real user id, without `CAP_KILL`.
 //!
-//! Without `CAP_KILL`, kill(2) compares the sender's real or effective user id with the
-//! receiver's real or saved one. `CAP_SETUID` alone is enough to take on a real user id.
-//! A process of that user may signal whoever has it, so that a short-lived child takes
-//! it on instead of us.
+//! kill(2) then compares the sender's real or effective user id with the receiver's real
+//! or saved one, and `CAP_SETUID` alone is enough to take on a real user id. A process of
+//! that user may signal any process that has the id. Therefore a short-lived child takes
+//! it on, not this process.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
@@ -17,30 +17,30 @@ use super::wait::{self, Waited};
 use super::{checked, process};
 use crate::signal::Signal;
 
-/// How long the child may take for its few system calls, none of which waits, before
-/// it is killed.
+/// How long the child may take before it is killed. It makes a few system calls, none of
+/// which waits.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// How many children are tried where a process of that user stops or kills them, and
-/// how often our own user id is set back.
+/// How many children are tried if a process of that user suspends or kills them, and how
+/// often our own user id is restored.
 const TRIES: u32 = 3;
 
-/// How it went.
+/// What became of the calls.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     /// The result of each call; EPERM where it is unknown.
     pub(crate) results: Vec<nix::Result<()>>,
-    /// Why no child could be had, if the calls were made in this process.
+    /// Why there was no child, if the calls were made in this process.
     pub(crate) no_child: Option<Errno>,
     /// Why this process still has the other real user id, if it does.
     pub(crate) not_back: Option<Errno>,
 }
 
 /// Calls `send` with each number below `count`, with the real user id `uid`: in a child,
-/// or in this process where there can be no child; `own` is then set again.
+/// or in this process if there can be no child; `own` is then restored.
 ///
-/// `send` is to make system calls on what is there already and nothing else. To be
-/// called with `CAP_SETUID` only: a filter may kill for the attempt.
+/// `send` is to make system calls and nothing else. To be called with `CAP_SETUID` only,
+/// because a system call filter may kill the process for the attempt.
 pub(crate) fn with_real_uid(
     uid: u32,
     own: u32,
@@ -55,7 +55,7 @@ pub(crate) fn with_real_uid(
     let results = match SharedPage::new(count) {
         Ok(page) => Results(page),
         Err(errno) => {
-            // A child could not say how it went.
+            // A child could not report its results.
             outcome.no_child = Some(errno);
             let result = set_real_uid(uid);
             outcome.results = (0..count)
@@ -82,10 +82,10 @@ pub(crate) fn with_real_uid(
     outcome
 }
 
-/// Makes the calls that are not noted yet in a child, and reaps it.
+/// Makes the calls whose results are not known in a child, and reaps it.
 ///
 /// # Errors
-/// EAGAIN: a limit on processes is reached; ENOMEM; or a filter's.
+/// As [`process::in_child`].
 fn in_child(
     uid: u32,
     results: &Results,
@@ -94,21 +94,22 @@ fn in_child(
     let pid = process::in_child(libc::SIGCHLD, || results.fill(set_real_uid(uid), send))?;
     let mut taken = false;
     if !wait_for(pid, true, &mut taken) {
-        // Permitted: the child still has our effective user id. One that is frozen
-        // does not exit by it now, and is reaped later like any other child.
+        // Permitted: the child still has our effective user id. If it is frozen it does
+        // not exit yet, and is reaped later like any other child.
         let _ = kill(Target::Process(pid), Signal::KILL);
         wait_for(pid, false, &mut taken);
     }
     if taken {
-        // It may have come from another child too, whose turn is later. A process may
-        // always signal itself.
+        // It may have come from another child as well, which is reaped later. A process
+        // may always signal itself.
         let _ = kill(Target::Process(process::own_pid()), Signal::CHLD);
     }
     Ok(())
 }
 
-/// Waits until a child is reaped: `true`, or until it took too long or, with
-/// `unless_stopped`, was stopped. `taken`: whether a SIGCHLD was taken meanwhile.
+/// Waits until a child is reaped, and returns whether it was: not if it took longer than
+/// [`PATIENCE`] or, with `unless_stopped`, was suspended. Sets `taken` if a SIGCHLD was
+/// taken meanwhile.
 fn wait_for(pid: i32, unless_stopped: bool, taken: &mut bool) -> bool {
     let start = Instant::now();
     loop {
@@ -129,18 +130,20 @@ fn wait_for(pid: i32, unless_stopped: bool, taken: &mut bool) -> bool {
     }
 }
 
-/// Sets the real user id alone. The C library's function would also ask for it to be
-/// set in other threads.
+/// Sets the real user id only, by the raw call: the C library's function would also have
+/// it set in other threads.
+///
+/// # Errors
+/// EPERM, whatever the reason: the signal is not permitted then.
 fn set_real_uid(uid: u32) -> nix::Result<()> {
-    const AS_IT_IS: libc::uid_t = libc::uid_t::MAX;
+    const UNCHANGED: libc::uid_t = libc::uid_t::MAX;
     // SAFETY: takes plain integers.
-    checked(unsafe { libc::syscall(libc::SYS_setresuid, uid, AS_IT_IS, AS_IT_IS) })
+    checked(unsafe { libc::syscall(libc::SYS_setresuid, uid, UNCHANGED, UNCHANGED) })
         .map(drop)
-        // Whatever keeps us from it: the signal is not permitted.
         .map_err(|_| Errno::EPERM)
 }
 
-/// Sets our own real user id again, where it is not what it was.
+/// Restores our own real user id if it is another one.
 ///
 /// # Errors
 /// EPERM: it cannot be set.
@@ -158,12 +161,12 @@ pub(crate) fn set_back(own: u32) -> nix::Result<()> {
     result
 }
 
-/// How each call went, one byte for each: written by the child, read by the parent.
+/// The results of the calls, one byte for each: written by the child, read by the parent.
 struct Results(SharedPage);
 
 impl Results {
     const UNKNOWN: u8 = 0;
-    /// No error number of Linux is as high: the others are error numbers.
+    /// Higher than any error number of Linux. All other bytes are error numbers.
     const SENT: u8 = u8::MAX;
 
     /// Makes the calls whose results are not known, if `allowed`, and records the results.
@@ -199,20 +202,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_come_back_from_the_child_in_their_order() {
+    fn results_come_back_from_the_child_in_order() {
         let own = nix::unistd::getuid().as_raw();
         let sent = |index| match index {
             1 => Err(Errno::ESRCH),
             _ => Ok(()),
         };
-        // Its own user id: allowed to anyone.
+        // Every process may set its own user id.
         let outcome = with_real_uid(own, own, 3, sent);
         assert_eq!(outcome.results, [Ok(()), Err(Errno::ESRCH), Ok(())]);
         assert_eq!((outcome.no_child, outcome.not_back), (None, None));
     }
 
     #[test]
-    fn a_child_that_is_stopped_or_killed_holds_nobody_up() {
+    fn a_suspended_or_killed_child_does_not_block_its_parent() {
         let own = nix::unistd::getuid().as_raw();
         for signal in [Signal::STOP, Signal::KILL] {
             let parent = process::own_pid();

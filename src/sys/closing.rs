@@ -1,13 +1,13 @@
-//! Closing the descriptors that others have passed to us.
+//! Closes the descriptors that other processes have passed to us, without blocking.
 //!
-//! close(2) may block for as long as whoever passed a descriptor likes: on a socket
-//! that lingers, on a FUSE file, on a socket whose queue holds either. So may every
-//! call that would tell which. A child that shares our descriptor table closes them,
-//! and it alone waits. A timer interrupts it: a socket that lingers is then closed in
-//! the background (socket(7)). A FUSE file is not.
+//! The process that passed a descriptor decides how long close(2) blocks: on a socket that
+//! lingers, on a FUSE file, on a socket whose queue holds either. Every call that could
+//! find out which it is can block as well. Therefore a child that shares our descriptor
+//! table (a closer) closes them. A timer interrupts it: a lingering socket is then closed
+//! in the background (socket(7)), a FUSE file is not.
 //!
-//! Such a child is no child to anyone else: [`super::wait`] reaps it without a word
-//! and does not count it, and its end comes as a SIGCHLD ([`super::signals`]).
+//! No other code sees a closer as a child: [`super::wait`] reaps it without reporting or
+//! counting it, and its exit is delivered as SIGCHLD ([`super::siginfo`]).
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -15,30 +15,30 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-use super::siginfo::ENDED;
+use super::siginfo::CLOSER_EXITED;
 use super::{descriptors, process, signals};
 
-/// How many such children there are at most.
-const CHILDREN: usize = 8;
+/// The maximum number of closers.
+const CLOSERS: usize = 8;
 
-/// So many of them may close what strangers have passed: they may all block, and what our
-/// descendants have passed is not to wait for that.
-const FOR_STRANGERS: usize = CHILDREN / 2;
+/// How many of them may close what strangers have passed. All of these may block; the
+/// others remain for what our descendants have passed.
+const FOR_STRANGERS: usize = CLOSERS / 2;
 
-/// How long close(2) may block a child before the timer first interrupts it, and between
-/// two interruptions: a stranger may have passed a thousand that block.
+/// How long close(2) may block a closer before the timer interrupts it for the first time,
+/// and between two interruptions: a stranger may have passed a thousand that block.
 const FIRST_INTERRUPTION_US: i64 = 100_000;
 const NEXT_INTERRUPTION_US: i64 = 1_000;
 
-/// As many descriptors as one message can carry (`SCM_MAX_FD`).
+/// The maximum number of descriptors in one message (`SCM_MAX_FD`, unix(7)).
 const ONE_MESSAGE: usize = 253;
 
-/// Descriptors that were passed to us. Dropped, they wait to be closed by [`start`].
+/// Descriptors that were passed to us. When dropped, they wait until [`start`] closes them.
 #[derive(Debug, Default)]
 pub(crate) struct Passed {
     descriptors: Vec<OwnedFd>,
-    /// Whether a descendant of ours has passed them. These do not wait for a stranger's:
-    /// they are closed first, and half of the children are for them alone.
+    /// Whether a descendant of ours has passed them. They do not wait for those of
+    /// strangers: they are closed first, and half of the closers are for them only.
     pub(crate) trusted: bool,
 }
 
@@ -66,24 +66,23 @@ impl Drop for Passed {
     }
 }
 
-/// Who closes what.
+/// The closers, and the descriptors that wait for one.
 struct State {
-    children: Vec<Child>,
-    /// What our descendants have passed and no child closes yet.
+    closers: Vec<Closer>,
+    /// Passed by our descendants.
     trusted: Vec<OwnedFd>,
-    /// What strangers have passed and no child closes yet.
+    /// Passed by strangers.
     strange: Vec<OwnedFd>,
 }
 
-/// A child that closes.
-struct Child {
+struct Closer {
     pid: i32,
-    /// What it has to close, and whether a descendant of ours has passed that.
+    /// What it is to close, and whether a descendant of ours has passed that.
     numbers: Vec<(RawFd, bool)>,
 }
 
 static STATE: Mutex<State> = Mutex::new(State {
-    children: Vec::new(),
+    closers: Vec::new(),
     trusted: Vec::new(),
     strange: Vec::new(),
 });
@@ -92,89 +91,93 @@ fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Has what waits closed. Where no child can be had it waits for the next call.
+/// Starts to close what waits. If there can be no closer, it waits for the next call.
 pub(crate) fn start() {
     let mut state = state();
     state.reap();
     state.close(false, None);
 }
 
-/// The same where no call comes after it, and `last` is closed behind all others: the
-/// descriptor table stays with the child when we exit, and so does the waiting.
+/// The same as the last call, which closes everything and finally `last`: the descriptor
+/// table stays with the closer when we exit, and so does the waiting.
 pub(crate) fn finish(last: Option<BorrowedFd<'_>>) {
     state().close(true, last);
 }
 
-/// Whether there may be no room for the descriptors of one more message. Those that
-/// find none are closed by the kernel while we receive the message, and that blocks
-/// us. `limit` is that on open descriptors.
+/// Whether the descriptors of one more message might not fit below `limit`, the limit on
+/// open descriptors. The kernel closes those that do not fit while we receive the message,
+/// which blocks us.
 pub(crate) fn is_full(limit: usize) -> bool {
     let state = state();
-    let closing: usize = state.children.iter().map(|c| c.numbers.len()).sum();
-    // Half of them, and one message more, are enough for everything else.
+    let closing: usize = state
+        .closers
+        .iter()
+        .map(|closer| closer.numbers.len())
+        .sum();
+    // Half of the limit, and one message more, are enough for all other descriptors.
     let open = closing + state.trusted.len() + state.strange.len();
     open > 0 && open + ONE_MESSAGE > limit / 2
 }
 
-/// Whether some wait and no child will call for them: none could be had.
+/// Whether descriptors wait and there is no closer whose exit would call for them.
 pub(crate) fn is_stuck() -> bool {
     let state = state();
-    state.children.is_empty() && !(state.trusted.is_empty() && state.strange.is_empty())
+    state.closers.is_empty() && !(state.trusted.is_empty() && state.strange.is_empty())
 }
 
-/// To be called before we end. A child that still closes has stderr open too, and
-/// whoever reads that would wait for the child.
-pub(crate) fn leave() {
+/// Closes stdin, stdout and stderr if there is a closer. To be called before we exit: the
+/// closer has them open as well, and their readers would wait for it.
+pub(crate) fn release_stdio() {
     if is_busy() {
         for number in 0..=2 {
-            // SAFETY: takes a plain integer. Nothing is written there any more.
+            // SAFETY: takes a plain integer. Nothing is written to them any more.
             unsafe { libc::close(number) };
         }
     }
 }
 
-/// Whether this is such a child.
+/// Whether this is the pid of a closer.
 pub(crate) fn is_closer(pid: i32) -> bool {
-    state().children.iter().any(|child| child.pid == pid)
+    state().closers.iter().any(|closer| closer.pid == pid)
 }
 
-/// Whether there is such a child.
+/// Whether there is a closer.
 pub(super) fn is_busy() -> bool {
-    !state().children.is_empty()
+    !state().closers.is_empty()
 }
 
-/// Notes that this process is reaped; `true` if it was such a child. What one that has
-/// not come to its `end` has left open another closes.
-pub(super) fn reaped(pid: i32, end: bool) -> bool {
+/// Records that this process is reaped, and returns whether it was a closer. What one that
+/// did not finish has left open another closes.
+pub(super) fn reaped(pid: i32, finished: bool) -> bool {
     let mut state = state();
-    let Some(index) = state.children.iter().position(|child| child.pid == pid) else {
+    let Some(index) = state.closers.iter().position(|closer| closer.pid == pid) else {
         return false;
     };
-    let child = state.children.remove(index);
-    if !end {
-        state.take_back(&child);
+    let closer = state.closers.remove(index);
+    if !finished {
+        state.take_back(&closer);
     }
     state.close(false, None);
     true
 }
 
 impl State {
-    /// Reaps the children that have exited. The kernel drops the signal that tells of one
-    /// where other processes of our user have used up `RLIMIT_SIGPENDING`.
+    /// Reaps the closers that have exited. The kernel drops their signal if other processes
+    /// of our user have used up `RLIMIT_SIGPENDING`.
     fn reap(&mut self) {
         let mut index = 0;
-        while let Some(child) = self.children.get(index) {
+        while let Some(closer) = self.closers.get(index) {
             let mut status = 0;
             // SAFETY: `status` lives until the call returns.
             let reaped =
-                unsafe { libc::waitpid(child.pid, &raw mut status, libc::WNOHANG | libc::__WALL) };
-            if reaped != child.pid {
+                unsafe { libc::waitpid(closer.pid, &raw mut status, libc::WNOHANG | libc::__WALL) };
+            if reaped != closer.pid {
                 index += 1;
                 continue;
             }
-            let child = self.children.remove(index);
+            let closer = self.closers.remove(index);
             if status != 0 {
-                self.take_back(&child);
+                self.take_back(&closer);
             }
         }
     }
@@ -187,13 +190,13 @@ impl State {
         }
     }
 
-    /// Has closed what waits, as far as there may be one more child for it, or `all`, and
-    /// `last` behind that.
+    /// Starts one more closer for what waits, as far as the limits allow, or for `all`, and
+    /// finally for `last`.
     fn close(&mut self, all: bool, last: Option<BorrowedFd<'_>>) {
-        let count = self.children.len();
+        let count = self.closers.len();
         let mut now = Vec::new();
-        for (trusted, children) in [(true, CHILDREN), (false, FOR_STRANGERS)] {
-            if all || count < children {
+        for (trusted, most) in [(true, CLOSERS), (false, FOR_STRANGERS)] {
+            if all || count < most {
                 let waiting = self.waiting(trusted).drain(..);
                 now.extend(waiting.map(|descriptor| (descriptor, trusted)));
             }
@@ -202,16 +205,16 @@ impl State {
             return;
         }
         for (descriptor, _) in &now {
-            // A mark by which it is known again: all that are our own have the flag.
+            // The mark of one that a closer is to close: all our own have FD_CLOEXEC.
             let _ = fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::empty()));
         }
         let last = last.iter().map(|fd| (fd.as_raw_fd(), false));
         let numbers = now.iter().map(|(fd, of)| (fd.as_raw_fd(), *of));
         let numbers: Vec<_> = numbers.chain(last).collect();
         if let Ok(pid) = close_in_a_child(&numbers) {
-            self.children.push(Child { pid, numbers });
+            self.closers.push(Closer { pid, numbers });
             for (descriptor, _) in now {
-                // The child's by now.
+                // The closer owns it now.
                 let _ = descriptor.into_raw_fd();
             }
         } else {
@@ -221,19 +224,19 @@ impl State {
         }
     }
 
-    /// Takes back what this child has left open. A number that it has closed may be
-    /// another descriptor by now: one without the mark, or one that waits to be closed or
-    /// that another child closes.
-    fn take_back(&mut self, child: &Child) {
+    /// Takes back what this closer has left open. A number that it has closed may be another
+    /// descriptor by now: one without the mark, or one that waits to be closed or that
+    /// another closer closes.
+    fn take_back(&mut self, closer: &Closer) {
         let waiting = self.trusted.iter().chain(&self.strange);
-        let others = self.children.iter().flat_map(|other| &other.numbers);
+        let others = self.closers.iter().flat_map(|other| &other.numbers);
         let taken: BTreeSet<RawFd> = waiting
             .map(AsRawFd::as_raw_fd)
             .chain(others.map(|(number, _)| *number))
             .collect();
-        for (number, trusted) in &child.numbers {
+        for (number, trusted) in &closer.numbers {
             if !taken.contains(number) && is_marked(*number) {
-                // SAFETY: it is open, and nobody owned it but the child.
+                // SAFETY: it is open, and only the closer owned it.
                 let descriptor = unsafe { OwnedFd::from_raw_fd(*number) };
                 self.waiting(*trusted).push(descriptor);
             }
@@ -241,14 +244,14 @@ impl State {
     }
 }
 
-/// Whether this descriptor is open and has the mark of one that a child is to close.
+/// Whether this descriptor is open and has the mark of one that a closer is to close.
 fn is_marked(number: RawFd) -> bool {
     descriptors::flags(number) == Ok(FdFlag::empty())
 }
 
-/// Closes descriptors of ours in a child, whose pid is returned.
+/// Closes these descriptors of ours in a child, and returns its pid.
 fn close_in_a_child(numbers: &[(RawFd, bool)]) -> nix::Result<i32> {
-    process::in_child(ENDED, || {
+    process::in_child(CLOSER_EXITED, || {
         interrupt_often();
         let at_once = [0_i32; 2];
         for (number, _) in numbers {
@@ -270,7 +273,7 @@ fn close_in_a_child(numbers: &[(RawFd, bool)]) -> nix::Result<i32> {
     })
 }
 
-/// Sets the timer of the child. Should it fail, the child waits as long as it takes.
+/// Sets the timer of the closer. If that fails, the closer waits as long as close(2) does.
 fn interrupt_often() {
     let often = libc::itimerval {
         it_interval: libc::timeval {
@@ -283,6 +286,6 @@ fn interrupt_often() {
         },
     };
     signals::catch_without_effect(libc::SIGALRM);
-    // SAFETY: `often` is a live local, and the old value is not asked for.
+    // SAFETY: `often` is a live local, and a null pointer leaves out the old value.
     unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const often, std::ptr::null_mut()) };
 }

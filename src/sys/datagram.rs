@@ -1,5 +1,5 @@
-//! Unix datagram sockets as `sd_notify(3)` uses them: messages with the sender's
-//! credentials and with descriptors (unix(7)).
+//! Unix datagram sockets as `sd_notify(3)` uses them: messages with credentials of the
+//! sender and with descriptors (unix(7)).
 
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
@@ -14,54 +14,54 @@ use super::checked;
 use super::closing::Passed;
 use super::pidfd::PidFd;
 
-/// The longest message that is taken, in bytes. systemd takes none that is
-/// longer (`NOTIFY_BUFFER_MAX`, which is `PIPE_BUF`).
-const LONGEST: usize = 4096;
+/// The maximum length of a message, in bytes, as in systemd (`NOTIFY_BUFFER_MAX`, which is
+/// `PIPE_BUF`).
+const MAX_MESSAGE: usize = 4096;
 
-/// The control message with a descriptor of the sender (`linux/socket.h`).
+/// The type of the control message with a pidfd of the sender (`linux/socket.h`).
 const SCM_PIDFD: libc::c_int = 4;
 
-/// Room for the credentials, for that and for as many descriptors as one message can carry
-/// (`SCM_MAX_FD`, 253), in words: that is how they are aligned.
+/// Room for the credentials, the pidfd and the descriptors of one message (at most 253,
+/// `SCM_MAX_FD`), in words, because control messages are aligned to words.
 const CONTROL_WORDS: usize = 192;
 
-/// Who sent a message, as the kernel vouches for it.
+/// The sender of a message, as verified by the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Credentials {
-    /// Its process id; 0 if our PID namespace does not know it.
+    /// Process id; 0 if the sender is outside our PID namespace.
     pub(crate) pid: i32,
-    /// Its user id.
+    /// User id.
     pub(crate) uid: u32,
 }
 
 /// One message.
 #[derive(Debug)]
 pub(crate) struct Datagram {
-    /// What it says.
+    /// The text.
     pub(crate) bytes: Vec<u8>,
-    /// Who sent it; `None` never, unless the kernel breaks its word.
+    /// The sender. The kernel adds it to every message, so that it is never `None`.
     pub(crate) sender: Option<Credentials>,
-    /// The same process, which may have ended; `None` before Linux 6.5, or where no
-    /// descriptor is left. Before 6.16 there is none of one that is reaped.
+    /// The same process, which may have exited. `None` before Linux 6.5, if no descriptor
+    /// is left, and before Linux 6.16 if the process is reaped.
     pub(crate) process: Option<PidFd>,
-    /// The descriptors that came with it.
+    /// The descriptors that it passes to us.
     pub(crate) descriptors: Passed,
-    /// Whether some of it did not fit: it is longer than 4096 bytes, or there
-    /// was no room for its descriptors.
+    /// Whether a part of it did not fit: it is longer than 4096 bytes, or the limit on
+    /// open descriptors was reached.
     pub(crate) truncated: bool,
 }
 
-/// A socket to receive messages on, with their senders' credentials; no call on
-/// it waits.
+/// Makes a socket that receives messages with the credentials of their senders. No call on
+/// it blocks.
 ///
 /// # Errors
-/// See socket(2): no descriptor left.
+/// EMFILE: no descriptor left; see socket(2).
 pub(crate) fn receiver() -> nix::Result<OwnedFd> {
     let socket = sender()?;
     setsockopt(&socket, sockopt::PassCred, &true)?;
     let on: libc::c_int = 1;
-    // SAFETY: the option is an int, which lives on. Where the kernel does not know it,
-    // less is known of senders.
+    // SAFETY: the option is an int, and a live local. A kernel without it leaves
+    // `Datagram::process` empty.
     unsafe {
         libc::syscall(
             libc::SYS_setsockopt,
@@ -75,10 +75,10 @@ pub(crate) fn receiver() -> nix::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// A socket to send messages from; no call on it waits.
+/// Makes a socket that sends messages. No call on it blocks.
 ///
 /// # Errors
-/// See socket(2): no descriptor left.
+/// EMFILE: no descriptor left; see socket(2).
 pub(crate) fn sender() -> nix::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     socket(AddressFamily::Unix, SockType::Datagram, flags, None)
@@ -87,8 +87,8 @@ pub(crate) fn sender() -> nix::Result<OwnedFd> {
 /// Sends a message to the address that the socket is connected to.
 ///
 /// # Errors
-/// EAGAIN: the receiver's queue is full; ECONNREFUSED: nobody receives there any
-/// more; ENOTCONN; see unix(7).
+/// EAGAIN: the receiver's queue is full; ECONNREFUSED: the receiver has closed its socket;
+/// ENOTCONN; see unix(7).
 pub(crate) fn send(
     socket: BorrowedFd<'_>,
     bytes: &[u8],
@@ -108,29 +108,29 @@ pub(crate) fn send(
     .map(drop)
 }
 
-/// Takes the next message, without waiting.
+/// Receives the next message, without waiting.
 ///
-/// Not `nix`'s: where descriptors do not fit (the limit on open ones is reached)
-/// it answers with an error and leaves those open that did.
+/// Not by `nix`: if not all descriptors fit below the limit on open ones, it returns an
+/// error and leaves the others open.
 ///
 /// # Errors
-/// EAGAIN: there is none; see recv(2).
+/// EAGAIN: there is no message; see recv(2).
 pub(crate) fn receive(socket: BorrowedFd<'_>) -> nix::Result<Datagram> {
-    let mut bytes = vec![0_u8; LONGEST];
+    let mut bytes = vec![0_u8; MAX_MESSAGE];
     let mut control = [0_u64; CONTROL_WORDS];
     let mut part = libc::iovec {
         iov_base: bytes.as_mut_ptr().cast(),
         iov_len: bytes.len(),
     };
-    // SAFETY: zeros are a valid `msghdr`: no address, no parts, no control.
+    // SAFETY: zeros are a valid `msghdr`: no address, no parts, no control messages.
     let mut header: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
     header.msg_iov = &raw mut part;
     header.msg_iovlen = 1;
     header.msg_control = control.as_mut_ptr().cast();
-    // Of another type in other C libraries.
+    // Its type depends on the C library.
     header.msg_controllen = size_of_val(&control) as _;
-    // SAFETY: everything that the header points to is live, of the lengths that
-    // it names, and borrowed by nothing else.
+    // SAFETY: all that the header points to is live, has the length given there, and is
+    // borrowed by nothing else.
     let length = checked(unsafe {
         let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
         libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags) as libc::c_long
@@ -146,26 +146,22 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> nix::Result<Datagram> {
     })
 }
 
-/// Reads what the kernel has put beside a message (cmsg(3)), and takes over every
-/// descriptor that it has opened for us.
+/// Reads the control messages of a message (cmsg(3)), and takes every descriptor that the
+/// kernel has opened for us.
 fn read_control(header: &libc::msghdr) -> (Option<Credentials>, Option<PidFd>, Vec<OwnedFd>) {
     let mut sender = None;
     let mut process = None;
     let mut descriptors = Vec::new();
-    // SAFETY: the header is one that recvmsg(2) has filled in, and the buffer that
-    // it points to is live. The macros stay within the length that it names; they
-    // give null at the end.
+    // SAFETY: recvmsg(2) has filled in the header, and the buffer that it points to is
+    // live. The macros stay within its length and return null after the last message.
     let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };
     // SAFETY: not null, and so a whole control message header in that buffer.
     while let Some(message) = unsafe { next.as_ref() } {
-        #[allow(
-            clippy::unnecessary_cast,
-            reason = "of another type in other C libraries"
-        )]
+        #[allow(clippy::unnecessary_cast, reason = "its type depends on the C library")]
         // SAFETY: takes a plain integer.
         let length =
             (message.cmsg_len as usize).saturating_sub(unsafe { libc::CMSG_LEN(0) } as usize);
-        // SAFETY: as above; behind the header there are as many bytes as it names.
+        // SAFETY: as above; the header is followed by as many bytes as it gives.
         let data = unsafe { std::slice::from_raw_parts(libc::CMSG_DATA(message), length) };
         let mut numbers = data
             .chunks_exact(4)
@@ -178,7 +174,7 @@ fn read_control(header: &libc::msghdr) -> (Option<Credentials>, Option<PidFd>, V
                     unsafe { OwnedFd::from_raw_fd(number) }
                 }));
             }
-            // Negative where there is none.
+            // Negative if there is none.
             (libc::SOL_SOCKET, SCM_PIDFD) => {
                 process = numbers.next().filter(|number| *number >= 0).map(|number| {
                     // SAFETY: as above.
@@ -213,7 +209,7 @@ mod tests {
 
     use super::*;
 
-    /// Two sockets, the second of which sends to the first.
+    /// Two sockets: the second one sends to the first one.
     fn pair() -> (OwnedFd, OwnedFd) {
         let to = receiver().unwrap();
         bind(to.as_raw_fd(), &UnixAddr::new_unnamed()).unwrap();
@@ -224,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_arrives_with_its_sender_and_its_descriptors() {
+    fn a_message_arrives_with_its_sender_and_descriptors() {
         let (to, from) = pair();
         let (mut reader, writer) = std::io::pipe().unwrap();
         let writers: Vec<OwnedFd> = (0..253)
@@ -249,13 +245,13 @@ mod tests {
         }
         let mut all = [0; 253];
         reader.read_exact(&mut all).unwrap();
-        // A child that closes them would end the test by its signal.
+        // The signal of a closer would kill the test.
         std::mem::forget(message);
         assert_eq!(receive(to.as_fd()).unwrap_err(), Errno::EAGAIN);
     }
 
     #[test]
-    fn a_message_that_is_too_long_is_known_as_cut() {
+    fn a_message_that_is_too_long_is_truncated() {
         let (to, from) = pair();
         for (length, truncated) in [(0, false), (4096, false), (4097, true)] {
             send(from.as_fd(), &vec![b'x'; length], &[]).unwrap();

@@ -1,4 +1,5 @@
-//! Giving up what was inherited once the command has it.
+//! Descriptors: closes those that were inherited once the command has them, and keeps our
+//! own away from 0, 1 and 2. Limits on open descriptors.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -9,25 +10,23 @@ use nix::sys::stat::Mode;
 
 use super::checked;
 
-/// Where `close_range(2)` is missing and /proc is too, descriptors are closed one
-/// by one up to this number: the usual hard limit, past which counting to the
-/// limit itself could take minutes.
+/// Without `close_range(2)` and without /proc, descriptors are closed one by one up to this
+/// number, the usual hard limit. Counting to a higher limit could take minutes.
 const LAST_RESORT: RawFd = 65_536;
 
-/// Lets go of the working directory and of every inherited descriptor but
-/// stderr, so that no mount is kept busy and no pipe is kept from its end.
-/// Descriptors 0 to 2 stay occupied: nothing that is opened later can land
-/// there and be taken for stdin, stdout or stderr. As PID 1 stdout stays too: in a
-/// container /proc/1/fd/1 leads to the log, and no reader waits for an end that comes
-/// before that of the container. `keep` are some of our own, above those, that are to
-/// stay.
+/// Leaves the working directory and closes every inherited descriptor except stderr, so
+/// that no mount is kept busy and the reader of a pipe sees its end.
 ///
-/// Nothing here can fail in a way that matters to the command: what cannot be
-/// given up is kept.
+/// Descriptors 0 to 2 stay occupied, so that none that is opened later is taken for stdin,
+/// stdout or stderr. As PID 1 stdout stays open as well: in a container /proc/1/fd/1 leads
+/// to the log, and its reader waits for the container in any case. `keep`: descriptors of
+/// our own above 2 that stay open.
+///
+/// No failure matters to the command: what cannot be closed stays open.
 pub(crate) fn close_inherited(pid1: bool, keep: &[BorrowedFd<'_>]) {
     let _ = nix::unistd::chdir("/");
     let null = placeholder().or_else(|| {
-        // Every descriptor that the limit allows is taken.
+        // The limit on open descriptors is reached.
         // SAFETY: no Rust object of this program owns descriptor 0.
         unsafe { libc::close(0) };
         placeholder()
@@ -37,11 +36,11 @@ pub(crate) fn close_inherited(pid1: bool, keep: &[BorrowedFd<'_>]) {
         if !(pid1 && is_open(1)) {
             replace(&null, 1);
         }
-        // It is the lowest that was free: above 2 it says that all three were open.
+        // It is the lowest that was free: if it is above 2, all three were open.
         if null.as_raw_fd() <= 2 && !is_open(2) {
             replace(&null, 2);
         }
-        // One of the three itself, or closed below with all others.
+        // It is one of the three, or closed below with all others.
         std::mem::forget(null);
     }
     let mut kept: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
@@ -54,7 +53,7 @@ pub(crate) fn close_inherited(pid1: bool, keep: &[BorrowedFd<'_>]) {
     close_range(first, RawFd::MAX);
 }
 
-/// Something harmless to occupy a descriptor with: /dev/null, or in a root
+/// Opens something harmless to occupy a descriptor: /dev/null, or in a root filesystem
 /// without devices the root directory, which can be neither read nor written.
 fn placeholder() -> Option<OwnedFd> {
     open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
@@ -68,10 +67,10 @@ fn placeholder() -> Option<OwnedFd> {
         .ok()
 }
 
-/// Raises the limit on open descriptors as far as it goes without privilege.
-/// The command has been started and keeps its own.
+/// Raises the limit on open descriptors (`RLIMIT_NOFILE`) as far as possible without
+/// privilege. The command keeps its own limit, because it is already started.
 pub(crate) fn raise_limit() {
-    // If it cannot be raised, there is as much as there was.
+    // If it cannot be raised, the limit stays.
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard
     {
@@ -79,12 +78,13 @@ pub(crate) fn raise_limit() {
     }
 }
 
-/// The same, and with privilege to at least so many. Returns what it is then.
+/// Raises the limit on open descriptors in the same way, with privilege to `least` or more,
+/// and returns it.
 pub(crate) fn raise_limit_to(least: u64) -> usize {
     raise_limit();
     let limit = || getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
     if limit() < least {
-        // Without privilege it stays.
+        // Without privilege the limit stays.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, least, least);
     }
     usize::try_from(limit()).unwrap_or(usize::MAX)
@@ -112,29 +112,29 @@ pub(super) fn flags(number: RawFd) -> nix::Result<FdFlag> {
     fcntl(fd, FcntlArg::F_GETFD).map(FdFlag::from_bits_truncate)
 }
 
-/// Closes every descriptor from `first` to `last`.
+/// Closes all descriptors from `first` to `last`.
 fn close_range(first: RawFd, last: RawFd) {
     if first > last {
         return;
     }
-    // SAFETY: takes plain integers. No Rust object owns a descriptor at this
-    // point but those that are made after it and the one that is kept.
+    // SAFETY: takes plain integers. At this point no Rust object owns a descriptor except
+    // those that are kept.
     let closed = checked(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) });
     if closed.is_ok() {
         return;
     }
     for number in open_descriptors().unwrap_or_else(|| (first..LAST_RESORT).collect()) {
         if (first..=last).contains(&number) {
-            // SAFETY: as above; one that is not open gives EBADF.
+            // SAFETY: as above; for one that is not open it returns EBADF.
             unsafe { libc::close(number) };
         }
     }
 }
 
-/// The open descriptors as /proc lists them, the listing's own among them.
+/// The open descriptors as /proc lists them, including that of the listing itself.
 fn open_descriptors() -> Option<Vec<RawFd>> {
     let entries = std::fs::read_dir("/proc/self/fd").ok()?;
-    // Collected first: to close one while reading would close the listing.
+    // Collected first, because the listing itself would be closed while it is read.
     Some(
         entries
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
@@ -142,15 +142,15 @@ fn open_descriptors() -> Option<Vec<RawFd>> {
     )
 }
 
-/// stderr, for as long as the program runs: [`close_inherited`] keeps it.
+/// stderr, which stays open as long as the program runs: [`close_inherited`] keeps it.
 pub(super) fn stderr() -> BorrowedFd<'static> {
-    // SAFETY: descriptor 2 is closed by nobody in this program. If it was
-    // inherited closed, calls on it give EBADF until a placeholder takes it.
+    // SAFETY: this program closes descriptor 2 only right before it exits. If it was
+    // inherited closed, calls on it return EBADF until a placeholder takes its number.
     unsafe { BorrowedFd::borrow_raw(2) }
 }
 
-/// Moves a descriptor above 2 where it has landed below, and keeps it from the
-/// command.
+/// Moves a descriptor above 2 if it is not there yet, closed on exec. `None`: the limit on
+/// open descriptors is reached.
 pub(crate) fn above_stdio(fd: OwnedFd) -> Option<OwnedFd> {
     if fd.as_raw_fd() > 2 {
         return Some(fd);

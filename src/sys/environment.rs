@@ -1,28 +1,28 @@
-//! The environment as the kernel has laid it out (environ(7)).
+//! Environment variables, read in place (environ(7)): most are never copied.
 
 use std::ffi::{CStr, OsStr, OsString, c_char};
 use std::os::unix::ffi::OsStrExt;
 
 unsafe extern "C" {
-    /// The variables, each `NAME=VALUE`, and a null pointer.
+    /// The variables, each as `NAME=VALUE`, then a null pointer.
     static mut environ: *const *const c_char;
 }
 
-/// The environment as it is now, to be passed to execve(2).
+/// The current environment, to be passed to execve(2).
 pub(super) fn all() -> *const *const c_char {
-    // SAFETY: only read here, and there is no other thread that could change it.
+    // SAFETY: only read, and no other thread could change it.
     unsafe { (&raw const environ).read() }
 }
 
-/// What a variable is set to. Takes memory only where it is set.
+/// Returns the value of a variable, `None` if it is not set.
 pub(super) fn value_of(name: &str) -> Option<OsString> {
     let value =
         strings().find_map(|string| string.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
     Some(OsStr::from_bytes(value).to_owned())
 }
 
-/// The variables that begin like this, as name and value. Only these are copied:
-/// most often there is none, and the library would copy all.
+/// Returns the variables whose names begin with `prefix`, as name and value. Only these are
+/// copied: there is usually none, and the standard library would copy all.
 pub(crate) fn beginning_with(prefix: &str) -> Vec<(OsString, OsString)> {
     let owned = |bytes| OsStr::from_bytes(bytes).to_owned();
     strings()
@@ -35,22 +35,22 @@ pub(crate) fn beginning_with(prefix: &str) -> Vec<(OsString, OsString)> {
         .collect()
 }
 
-/// The strings of the environment, for as long as no variable is set.
+/// The strings of the environment, valid as long as no variable is set.
 fn strings() -> impl Iterator<Item = &'static [u8]> {
     let mut next = all();
     std::iter::from_fn(move || {
         if next.is_null() {
             return None;
         }
-        // SAFETY: not behind the null pointer that ends the list, where it stays.
+        // SAFETY: it points into the list, at most at its closing null pointer.
         let string = unsafe { *next };
         if string.is_null() {
             return None;
         }
-        // SAFETY: at most at that null pointer.
+        // SAFETY: this was not the null pointer, so that another element follows.
         next = unsafe { next.add(1) };
-        // SAFETY: the list holds C strings, which stay as long as nobody sets a
-        // variable; the callers above copy what they keep.
+        // SAFETY: the list holds C strings, which stay as long as no variable is set; the
+        // callers above copy what they keep.
         Some(unsafe { CStr::from_ptr(string) }.to_bytes())
     })
 }

@@ -1,5 +1,4 @@
-//! Executing the command: looked up as execvp(3) does, and when the kernel
-//! refuses, why.
+//! Executes the command, looked up as execvp(3) does, and explains why the kernel refuses it.
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString, OsStr};
@@ -15,22 +14,22 @@ use super::environment;
 use super::executable::{Kind, OWN_MACHINE, SAMPLE, machine_name};
 use crate::ending::{NOT_EXECUTABLE, NOT_FOUND};
 
-/// Where execvp(3) looks when PATH is not set.
+/// The value of PATH that execvp(3) uses if it is not set.
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 
-/// The shell that runs a script without a `#!` line, as execvp(3) has it.
+/// The shell that runs a script without a `#!` line, as in execvp(3).
 const SHELL: &CStr = c"/bin/sh";
 
 /// Why the command could not be executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ExecError {
-    /// 126 or 127.
+    /// The exit status: 126 or 127.
     pub(crate) status: u8,
-    /// One line, without the name of the program that says it.
+    /// One line, without the prefix of the log.
     pub(crate) text: String,
 }
 
-/// Executes the command in place of this process. Returns only on failure.
+/// Replaces this process by the command (`execve(2)`). Returns only on failure.
 pub(crate) fn exec(arguments: &[CString]) -> ExecError {
     let Some(name) = arguments.first() else {
         return ExecError {
@@ -42,8 +41,7 @@ pub(crate) fn exec(arguments: &[CString]) -> ExecError {
     let mut refused = None;
     for path in candidates(name) {
         match try_one(&path, arguments) {
-            // Nothing there, or a folder of PATH that we may not look into:
-            // on to the next.
+            // It does not exist, or a folder of PATH is not searchable: try the next one.
             Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE | Errno::ENODEV | Errno::ETIMEDOUT
                 if !exists(&path) => {}
             Errno::EACCES | Errno::ENAMETOOLONG if searched && !exists(&path) => {}
@@ -59,7 +57,7 @@ pub(crate) fn exec(arguments: &[CString]) -> ExecError {
     }
 }
 
-/// The files that a name may stand for, in order.
+/// The files that a name can refer to, in the order in which they are tried.
 fn candidates(name: &CStr) -> Vec<CString> {
     let name = name.to_bytes();
     if name.is_empty() {
@@ -81,8 +79,8 @@ fn candidates(name: &CStr) -> Vec<CString> {
 
 fn try_one(path: &CStr, arguments: &[CString]) -> Errno {
     let Err(errno) = execve(path, arguments.iter().map(CString::as_c_str));
-    // A text file without `#!` goes to the shell; a program for another
-    // machine does not, though execvp(3) would hand it over all the same.
+    // The shell runs a text file without `#!`, as in execvp(3), but no program for another
+    // machine, which execvp(3) would have it run as well.
     if errno == Errno::ENOEXEC && kind_of(path) == Some(Kind::Text) {
         let rest = arguments.iter().skip(1).map(CString::as_c_str);
         let Err(_) = execve(SHELL, [SHELL, path].into_iter().chain(rest));
@@ -90,13 +88,13 @@ fn try_one(path: &CStr, arguments: &[CString]) -> Errno {
     errno
 }
 
-/// `execve(2)` with the environment as it is.
+/// Calls `execve(2)` with the current environment.
 fn execve<'a>(path: &CStr, arguments: impl Iterator<Item = &'a CStr>) -> nix::Result<Infallible> {
     let mut pointers: Vec<*const libc::c_char> = arguments.map(CStr::as_ptr).collect();
     pointers.push(ptr::null());
-    // SAFETY: `path` and every element of `pointers` but the closing null are
-    // C strings that outlive the call, and so are those of the environment:
-    // there is no other thread that could change it.
+    // SAFETY: `path` and all elements of `pointers` except the closing null are C strings
+    // that outlive the call. So are those of the environment, because no other thread
+    // could change it.
     unsafe { libc::execve(path.as_ptr(), pointers.as_ptr(), environment::all()) };
     Err(Errno::last())
 }
@@ -147,7 +145,7 @@ fn not_found(arguments: &[CString], name: &CStr) -> ExecError {
 }
 
 fn explain(name: &CStr, path: &CStr, errno: Errno) -> ExecError {
-    // env(1), timeout(1) and the shells: 127 where execve says ENOENT.
+    // As in env(1), timeout(1) and the shells: 127 if execve(2) fails with ENOENT.
     let status = if errno == Errno::ENOENT {
         NOT_FOUND
     } else {
@@ -175,7 +173,7 @@ fn explain(name: &CStr, path: &CStr, errno: Errno) -> ExecError {
     }
 }
 
-/// ENOENT though the file exists: what it needs to run does not.
+/// Explains ENOENT for a file that exists: something that it needs does not.
 fn missing_part(path: &CStr) -> String {
     match kind_of(path) {
         Some(Kind::Script { interpreter }) if interpreter.ends_with(b"\r") => format!(
@@ -250,7 +248,7 @@ fn wrong_format(path: &CStr) -> String {
     }
 }
 
-/// A name in quotation marks, with what is not printable escaped.
+/// Quotes a name, with characters that are not printable escaped.
 fn quoted(name: &[u8]) -> String {
     format!("'{}'", String::from_utf8_lossy(name).escape_debug())
 }

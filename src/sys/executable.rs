@@ -1,34 +1,34 @@
-//! What the first bytes of a file say about how it would be executed
-//! (`execve(2)`, elf(5)). Pure: for the words when the kernel will not run it.
+//! Finds out from the first bytes of a file how the kernel would execute it (`execve(2)`,
+//! elf(5)), to explain why it does not. Pure.
 
-/// How much of a file is looked at. Program headers and the loader's name
-/// stand within this in what compilers and linkers make.
+/// The number of bytes that are read. Compilers and linkers put the program headers and the
+/// name of the loader within them.
 pub(crate) const SAMPLE: usize = 4096;
 
-/// The kind of a file, as far as `execve(2)` cares.
+/// The kinds of files that `execve(2)` distinguishes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// It starts with `#!` and names this interpreter.
+    /// It begins with `#!` and the name of this interpreter.
     Script { interpreter: Vec<u8> },
-    /// A program or library in ELF.
+    /// A program or library in ELF format.
     Elf {
         machine: u16,
         loader: Option<Vec<u8>>,
     },
-    /// Text without `#!`: a shell script by tradition.
+    /// Text without `#!`, by tradition a shell script.
     Text,
     /// Anything else.
     Binary,
 }
 
 impl Kind {
-    /// Judges a file by its first [`SAMPLE`] bytes.
+    /// Returns the kind of a file by its first [`SAMPLE`] bytes.
     pub(crate) fn of(sample: &[u8]) -> Self {
         if let Some(rest) = sample.strip_prefix(b"#!") {
             let line = rest.split(|b| *b == b'\n').next().unwrap_or_default();
             let line = line.trim_ascii_start();
-            // The kernel ends the name at a blank or a tab, not at other white
-            // space: a carriage return is part of it.
+            // For the kernel a blank or a tab terminates the name, but no other white space:
+            // a carriage return is part of it.
             let name = line
                 .split(|b| [b' ', b'\t', 0].contains(b))
                 .next()
@@ -48,7 +48,7 @@ impl Kind {
         }
     }
 
-    /// Reads the fields of an ELF header of either width and byte order.
+    /// Reads an ELF header, of either width and byte order.
     fn elf(sample: &[u8]) -> Option<Self> {
         /// `PT_INTERP` of elf(5).
         const LOADER: u64 = 3;
@@ -91,7 +91,7 @@ impl Kind {
     }
 }
 
-/// A machine's name by its number in an ELF header (`e_machine`, elf(5)).
+/// Returns the name of a machine by its number in an ELF header (`e_machine`, elf(5)).
 pub(crate) fn machine_name(machine: u16) -> String {
     let name = match machine {
         3 => "i386",
@@ -109,7 +109,7 @@ pub(crate) fn machine_name(machine: u16) -> String {
     name.to_owned()
 }
 
-/// This program's own machine, by number.
+/// The number of the machine that this program is built for.
 pub(crate) const OWN_MACHINE: u16 = if cfg!(target_arch = "x86_64") {
     62
 } else if cfg!(target_arch = "aarch64") {
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn scripts_name_their_interpreter_as_the_kernel_reads_it() {
+    fn the_interpreter_of_a_script_is_read_as_the_kernel_reads_it() {
         assert_eq!(Kind::of(b"#!/bin/sh\necho"), script(b"/bin/sh"));
         assert_eq!(
             Kind::of(b"#! /usr/bin/env python3\n"),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn text_and_binary_are_told_apart_by_the_first_line() {
+    fn text_and_binary_files_differ_in_the_first_line() {
         assert_eq!(Kind::of(b"echo hello\n\0\0"), Kind::Text);
         assert_eq!(Kind::of(b""), Kind::Text);
         assert_eq!(Kind::of(b"MZ\x90\0\x03\n"), Kind::Binary);
@@ -157,10 +157,10 @@ mod tests {
     }
 
     #[test]
-    fn this_very_program_is_an_elf_file_of_this_machine() {
+    fn this_program_is_an_elf_file_of_this_machine() {
         let program = std::fs::read("/proc/self/exe").unwrap();
         let Kind::Elf { machine, .. } = Kind::of(&program[..SAMPLE]) else {
-            panic!("not recognised");
+            panic!("not recognized");
         };
         assert_eq!(machine, OWN_MACHINE);
         assert!(!machine_name(machine).starts_with("machine type"));
@@ -187,12 +187,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_upset_it(sample in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn arbitrary_bytes_do_not_panic(sample in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = Kind::of(&sample);
         }
 
         #[test]
-        fn no_elf_header_upsets_it(rest in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn an_arbitrary_elf_header_does_not_panic(rest in proptest::collection::vec(any::<u8>(), 0..300)) {
             let sample: Vec<u8> = b"\x7fELF".iter().copied().chain(rest).collect();
             let _ = Kind::of(&sample);
         }

@@ -1,4 +1,4 @@
-//! Sending signals: kill(2), and with the value that a signal carried.
+//! Sends signals: kill(2), and `rt_sigqueueinfo(2)` with the value that a signal carried.
 
 use std::ptr;
 
@@ -9,24 +9,24 @@ use super::pidfd::PidFd;
 use super::siginfo::{RawInfo, raw_info};
 use crate::signal::{Received, Signal};
 
-/// Whom a signal is for, as kill(2) knows them.
+/// The receivers of a signal that kill(2) can address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// One process.
     Process(i32),
     /// A process group.
     Group(i32),
-    /// Every process of the namespace but PID 1 (to be used as PID 1 only).
+    /// Every process of the namespace except PID 1. To be used as PID 1 only.
     Everyone,
 }
 
 /// Sends a signal by kill(2).
 ///
 /// # Errors
-/// ESRCH: nobody there; EPERM: not allowed; see kill(2).
+/// ESRCH: no such process or group; EPERM: not permitted; see kill(2).
 pub(crate) fn kill(target: Target, signal: Signal) -> nix::Result<()> {
     let pid = match target {
-        // kill(2) gives other meanings to 0, -1 and negative pids.
+        // For kill(2), 0, -1 and negative pids have other meanings.
         Target::Process(pid) | Target::Group(pid) if pid <= 0 => return Err(Errno::ESRCH),
         Target::Process(pid) => pid,
         Target::Group(pid) => -pid,
@@ -39,9 +39,8 @@ pub(crate) fn kill(target: Target, signal: Signal) -> nix::Result<()> {
     .map(drop)
 }
 
-/// Sends a signal on with the value that it carried. To a group it needs Linux
-/// 6.9; where that or the value cannot be had it is sent by kill(2): the
-/// signal itself is what must not be lost.
+/// Forwards a signal with the value that it carried; for a group, that takes Linux 6.9. If
+/// the value cannot be sent, the signal is sent by kill(2), so that it is not lost.
 ///
 /// # Errors
 /// As [`kill`].
@@ -53,8 +52,8 @@ pub(crate) fn send_on(target: Target, received: &Received) -> nix::Result<()> {
             Target::Group(pid) => queue_to_group(pid, &info),
             Target::Everyone => Err(Errno::ENOTSUP),
         };
-        // EAGAIN: RLIMIT_SIGPENDING is reached; EPERM and ENOSYS may be a
-        // system call filter's.
+        // EAGAIN: RLIMIT_SIGPENDING is reached; EPERM and ENOSYS can come from a system
+        // call filter.
         if result.is_ok() {
             return Ok(());
         }
@@ -62,7 +61,7 @@ pub(crate) fn send_on(target: Target, received: &Received) -> nix::Result<()> {
     kill(target, received.signal)
 }
 
-/// As [`send_on`], to a process by its handle.
+/// As [`send_on`], to a process by its pidfd.
 ///
 /// # Errors
 /// As [`PidFd::kill`].

@@ -1,26 +1,25 @@
-//! Giving back memory that only the start has needed.
+//! Releases memory that only the start has needed.
 
 use std::ffi::c_void;
 
 unsafe extern "C" {
-    /// Where the linker has put the first byte of the program.
+    /// The first byte of the program (ld(1)).
     static __executable_start: u8;
     /// The end of its code.
     static etext: u8;
 }
 
-/// Gives back the pages of code and constants, most of which nobody needs again:
-/// what is executed later is mapped anew from the page cache, where it stays.
+/// Releases the pages of code and constants, most of which are not used again. Those that
+/// are used later are mapped anew from the page cache, where they stay.
 ///
-/// Nothing depends on it, so that an error is none.
-pub(crate) fn give_back_code() {
+/// Best effort: errors are ignored.
+pub(crate) fn release_code() {
     let start = &raw const __executable_start;
     let length = (&raw const etext).addr() - start.addr();
-    // SAFETY: from the first byte of the program to the end of its code nothing is
-    // ever written: the linker puts what is behind that. Such pages are those of
-    // the file, and read from it anew when they are touched. The start is that of
-    // a page, and the kernel rounds the length up to the next one at most, which
-    // belongs to the same segment.
+    // SAFETY: nothing is ever written between the first byte of the program and the end of
+    // its code: the linker puts writable data behind it. These pages belong to the file and
+    // are read from it anew when they are used. The start is that of a page, and the kernel
+    // rounds the length up to the end of a page, which belongs to the same segment.
     unsafe {
         libc::madvise(
             start.cast_mut().cast::<c_void>(),

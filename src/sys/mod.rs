@@ -1,12 +1,10 @@
-//! The system layer: every system call that the libraries do not offer in the
-//! form that is needed, and the only place with `unsafe` code besides the
-//! entry point in `main.rs`.
+//! The system layer: every system call that no library offers in the form that is needed,
+//! and all `unsafe` code except the entry point in `main.rs`.
 //!
-//! What is here and not taken from `nix`, and why: `nix` cannot hold or send a
-//! realtime signal, its `waitpid` loses a child that dies of one, its full
-//! signal set is the C library's, which lacks 32 and 33, and its `fork` and
-//! `execve` are wrapped here with what must happen around them.
-#![expect(unsafe_code, reason = "the system layer, fenced off from the rest")]
+//! `nix` is not enough here: it cannot hold or send a real-time signal, its `waitpid` loses
+//! a child that was killed by one, and its full signal set is that of the C library, which
+//! lacks 32 and 33. Its `fork` and `execve` are wrapped with what must happen around them.
+#![expect(unsafe_code, reason = "the system layer is the place for it")]
 
 #[cfg(not(all(
     target_os = "linux",
@@ -14,7 +12,7 @@
     target_endian = "little"
 )))]
 compile_error!("supervise runs on 64-bit little-endian Linux only");
-// Signal numbers differ there, and signal sets are larger.
+// Their signal numbers differ, and their signal sets are larger.
 #[cfg(any(
     target_arch = "mips64",
     target_arch = "mips64r6",
@@ -44,7 +42,7 @@ pub(crate) mod wait;
 
 use nix::errno::Errno;
 
-/// The result of a raw system call that returns -1 on failure.
+/// Makes a result of the return value of a raw system call, -1 on failure.
 fn checked(result: libc::c_long) -> nix::Result<libc::c_long> {
     if result == -1 {
         Err(Errno::last())

@@ -1,4 +1,4 @@
-//! Our own process, and what it may do to others.
+//! This process: its pid, its exit, its children that share descriptors, its rights.
 
 use std::ffi::c_int;
 
@@ -6,16 +6,15 @@ use nix::errno::Errno;
 
 use super::checked;
 
-/// Our own process id.
+/// The id of this process.
 pub(crate) fn own_pid() -> i32 {
     nix::unistd::getpid().as_raw()
 }
 
-/// Ends this process without what the C library would do first: nothing is
-/// registered with it and nothing is left in its buffers, and looking for that
-/// takes eight page faults.
+/// Exits with this code, by _exit(2): the C library has no handlers to call and no buffers
+/// to write, and looking for them takes eight page faults.
 pub(crate) fn exit(code: u8) -> ! {
-    // SAFETY: no destructor and no handler is owed to anyone.
+    // SAFETY: no destructor and no exit handler has to run.
     unsafe { libc::_exit(i32::from(code)) }
 }
 
@@ -40,22 +39,23 @@ pub(super) fn in_child(exit_signal: c_int, child: impl FnOnce()) -> nix::Result<
     i32::try_from(pid).map_err(|_| Errno::ECHILD)
 }
 
-/// The process group of a child of ours that is not reaped.
+/// The process group of a child of ours that is not reaped; `None` if there is no such
+/// process.
 pub(crate) fn group_of(pid: i32) -> Option<i32> {
     let group = nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(pid)));
     group.ok().map(nix::unistd::Pid::as_raw)
 }
 
-/// What we may do to processes of other users.
+/// Capabilities of this process concerning processes of other users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rights {
-    /// Whether we may signal all of them (`CAP_KILL`).
+    /// Whether it may signal all of them (`CAP_KILL`).
     pub(crate) kill: bool,
-    /// Whether we may take on a user id (`CAP_SETUID`).
+    /// Whether it may take on any user id (`CAP_SETUID`).
     pub(crate) set_uid: bool,
 }
 
-/// Asks what we may do to processes of other users, by capget(2).
+/// Returns the capabilities of this process, by capget(2).
 pub(crate) fn rights() -> Rights {
     /// `_LINUX_CAPABILITY_VERSION_3`, `CAP_KILL` and `CAP_SETUID` of
     /// `linux/capability.h`.
@@ -74,7 +74,7 @@ pub(crate) fn rights() -> Rights {
             kill: effective & (1 << KILL) != 0,
             set_uid: effective & (1 << SET_UID) != 0,
         },
-        // A filter: kill(2) tells what it tells, and nothing is tried besides.
+        // A system call filter: the result of kill(2) counts, and nothing else is tried.
         Err(_) => Rights {
             kill: true,
             set_uid: false,

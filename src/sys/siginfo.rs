@@ -1,15 +1,15 @@
-//! The kernel's `siginfo_t`: what comes with a signal.
+//! Converts the kernel's `siginfo_t`, which describes how a signal was sent.
 
 use crate::signal::{Received, Signal};
 
-/// The signal that such a child sends when it ends. Not SIGCHLD: waitpid(2) tells
-/// these children from all others by that. Realtime signals do not merge with one that
-/// somebody else sends.
-pub(super) const ENDED: i32 = 64;
+/// The signal that a closer ([`super::closing`]) sends when it exits. By that, waitpid(2)
+/// distinguishes closers from other children, which send SIGCHLD. A real-time signal is
+/// queued, so that it is not lost in one that another process sends.
+pub(super) const CLOSER_EXITED: i32 = 64;
 
-/// The kernel's `siginfo_t` where it is the same for every signal that one
-/// process sends another (sigaction(2)); the rest is padding here. `pid`,
-/// `uid` and `value` also carry whatever other layouts keep in their place.
+/// The kernel's `siginfo_t`, with the fields that it has for every signal that one process
+/// sends to another (sigaction(2)). The rest is padding here. For other signals `pid`, `uid`
+/// and `value` hold the fields that these have in their place.
 #[repr(C)]
 pub(super) struct RawInfo {
     pub(super) signo: i32,
@@ -24,11 +24,12 @@ pub(super) struct RawInfo {
 
 const _: () = assert!(size_of::<RawInfo>() == size_of::<libc::siginfo_t>());
 
+/// Returns the signal that `info` describes; `None` if it is not a signal of Linux.
 pub(super) fn received(info: &RawInfo) -> Option<Received> {
     let mut signal = Signal::from_number(info.signo)?;
-    // With these codes only the kernel sends one, and only when such a child ends.
-    let ended = [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED];
-    if info.signo == ENDED && ended.contains(&info.code) {
+    // Only the kernel sends it with these codes, and only when a closer exits.
+    let exited = [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED];
+    if info.signo == CLOSER_EXITED && exited.contains(&info.code) {
         signal = Signal::CHLD;
     }
     Some(Received {
@@ -40,6 +41,7 @@ pub(super) fn received(info: &RawInfo) -> Option<Received> {
     })
 }
 
+/// Makes the `siginfo_t` that forwards a signal with all that it carried.
 pub(super) fn raw_info(received: &Received) -> RawInfo {
     RawInfo {
         signo: received.signal.number(),
@@ -58,10 +60,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_a_child_that_closes_is_that_of_a_child_however_it_ended() {
+    fn the_exit_of_a_closer_is_received_as_sigchld() {
         let signal = |code| {
             let info = RawInfo {
-                signo: ENDED,
+                signo: CLOSER_EXITED,
                 errno: 0,
                 code,
                 pad: 0,
@@ -76,7 +78,7 @@ mod tests {
             assert_eq!(signal(code), Some(Signal::CHLD), "{code}");
         }
         for code in [libc::SI_USER, libc::SI_QUEUE] {
-            assert_eq!(signal(code), Signal::from_number(ENDED), "{code}");
+            assert_eq!(signal(code), Signal::from_number(CLOSER_EXITED), "{code}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Signals: taken over at the start, waited for, sent, given back.
+//! Blocks, waits for and restores signals; lets this process be suspended or killed by one.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -19,19 +19,20 @@ type KernelSet = u64;
 const KERNEL_SET_SIZE: usize = size_of::<KernelSet>();
 static ALL: KernelSet = KernelSet::MAX;
 
-/// What signal state was inherited, to be given to the command as it was.
+/// The inherited signal state, to be restored for the command.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inherited {
     mask: KernelSet,
     child_ignored: bool,
 }
 
-/// Blocks every signal and makes sure that children can be waited for.
+/// Blocks all signals and makes sure that children can be waited for; returns the state
+/// before.
 ///
-/// To be called first of all: what arrives from then on waits until it is
-/// asked for. The raw call is used because the C library's "all signals"
-/// leaves out 32 and 33. As PID 1 a signal that is not blocked and has its
-/// default action is dropped by the kernel (`pid_namespaces(7)`).
+/// To be called first of all: signals that arrive later stay pending until [`wait`] takes
+/// them. For PID 1 the kernel drops a signal with default action that is not blocked
+/// (`pid_namespaces(7)`). By the raw call, because the C library's full set leaves out 32
+/// and 33.
 pub(crate) fn block_all() -> Inherited {
     Inherited {
         mask: set_mask(ALL),
@@ -39,18 +40,17 @@ pub(crate) fn block_all() -> Inherited {
     }
 }
 
-/// Gives the inherited state back to this process, to be called in the child
-/// just before it executes the command. What came in until then is delivered
-/// here.
+/// Restores the inherited state, in the child right before it executes the command. Signals
+/// that are pending are delivered now.
 pub(crate) fn restore(inherited: &Inherited) {
     if inherited.child_ignored {
-        // As at the start, where it worked.
+        // Cannot fail, because it worked at the start.
         let _ = disposition(Signal::CHLD, Some(libc::SIG_IGN));
     }
     set_mask(inherited.mask);
 }
 
-/// Sets the signals that are blocked, and returns those that were.
+/// Sets the signal mask and returns the one before (sigprocmask(2)).
 fn set_mask(mask: KernelSet) -> KernelSet {
     let mut old: KernelSet = 0;
     // SAFETY: both sets are live locals of the size that is passed along. The call fails
@@ -102,19 +102,18 @@ fn disposition(signal: Signal, new: Option<libc::sighandler_t>) -> nix::Result<l
     Ok(handler)
 }
 
-/// Waits for the next signal; `None` when the time is over or the wait was
-/// interrupted without one (a tracer, SIGSTOP and SIGCONT). Without a timeout
-/// it waits as long as it takes.
+/// Waits for the next signal, without a timeout as long as it takes. Returns `None` if the
+/// timeout expires or the wait is interrupted (by a tracer, by SIGSTOP and SIGCONT).
 ///
 /// # Errors
-/// Whatever `rt_sigtimedwait(2)` says besides EAGAIN and EINTR: only a system
-/// call filter makes it fail.
+/// Those of `rt_sigtimedwait(2)` except EAGAIN and EINTR. Only a system call filter makes
+/// it fail.
 pub(crate) fn wait(timeout: Option<Duration>) -> nix::Result<Option<Received>> {
     take(&ALL, timeout)
 }
 
-/// Waits until SIGCHLD comes, which is then taken: `true`, or until the time is over or
-/// the wait was interrupted.
+/// Waits for SIGCHLD, takes it and returns `true`; `false` if the timeout expires or the
+/// wait is interrupted.
 ///
 /// # Errors
 /// As [`wait`].
@@ -128,9 +127,8 @@ fn take(set: &KernelSet, timeout: Option<Duration>) -> nix::Result<Option<Receiv
         tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(timeout.subsec_nanos()),
     });
-    // SAFETY: `set`, `info` and `timeout` live until the call returns; the
-    // kernel writes no more than a `siginfo_t`, and that `RawInfo` is as large
-    // as one is asserted above.
+    // SAFETY: `set`, `info` and `timeout` live until the call returns. The kernel writes at
+    // most a `siginfo_t`, and `siginfo.rs` asserts that `RawInfo` has its size.
     let result = checked(unsafe {
         libc::syscall(
             libc::SYS_rt_sigtimedwait,
@@ -148,11 +146,11 @@ fn take(set: &KernelSet, timeout: Option<Duration>) -> nix::Result<Option<Receiv
     }
 }
 
-/// A descriptor that is readable while a signal waits (`signalfd(2)`), for those
-/// who wait for other things besides. Signals are taken by [`wait`] all the same.
+/// Makes a descriptor that is readable while a signal is pending (`signalfd(2)`), to wait
+/// for other descriptors as well. Signals are still taken by [`wait`].
 ///
 /// # Errors
-/// ENOSYS or EPERM: a system call filter forbids it; EMFILE.
+/// ENOSYS or EPERM: a system call filter forbids it; EMFILE: no descriptor left.
 pub(crate) fn watch() -> nix::Result<OwnedFd> {
     let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
     // SAFETY: the set is static and of the size that is passed along.
@@ -170,24 +168,24 @@ pub(crate) fn watch() -> nix::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Whether a signal was ignored when we were started: no disposition but SIGCHLD's
-/// and those that [`stop_by`] sets is ever changed.
+/// Whether a signal was ignored when this process was started: it changes no disposition
+/// except that of SIGCHLD and those that [`stop_by`] sets.
 pub(crate) fn is_ignored(signal: Signal) -> bool {
     disposition(signal, None) == Ok(libc::SIG_IGN)
 }
 
-/// Stops this process, or with `group` every member of its process group, by the
-/// default action of `signal`, SIGSTOP by that of SIGTSTP, and returns when it is
-/// resumed: `true`, or at once: `false`, where the kernel does not let it stop,
-/// since nobody could resume it (an orphaned process group, PID 1).
+/// Suspends this process, or with `group` all members of its process group, by the default
+/// action of `signal` (for SIGSTOP that of SIGTSTP). Returns `true` once it is resumed, or
+/// `false` at once if the kernel does not suspend it, because no process could resume it
+/// (an orphaned process group, PID 1).
 pub(crate) fn stop_by(signal: Signal, group: bool) -> bool {
-    // SIGSTOP would stop us whoever is there.
+    // SIGSTOP would suspend us even if no process could resume us.
     let signal = if signal == Signal::STOP {
         Signal::TSTP
     } else {
         signal
     };
-    // SIGKILL cannot be set, and need not be.
+    // Cannot fail: SIGSTOP is replaced above.
     let _ = disposition(signal, Some(libc::SIG_DFL));
     let target = if group {
         Target::Group(nix::unistd::getpgrp().as_raw())
@@ -197,20 +195,18 @@ pub(crate) fn stop_by(signal: Signal, group: bool) -> bool {
     if kill(target, signal).is_err() {
         return false;
     }
-    // Delivered while it is unblocked.
+    // The signal is delivered while it is unblocked.
     unblock(signal.number());
     set_mask(ALL);
-    // A stop ends by SIGCONT alone, and that is blocked and waits: sending the
-    // stop signal has discarded an earlier one. If the next key was quicker
-    // than we are, it is that key's signal which waits, and SIGCONT in turn was
-    // discarded.
+    // Only SIGCONT resumes a process, and it is pending now, because it is blocked; an
+    // earlier one was discarded when the stop signal was sent. If a terminal signal has
+    // arrived since, that one is pending, and SIGCONT was discarded in turn.
     [Signal::CONT, Signal::TSTP, Signal::TTIN, Signal::TTOU]
         .into_iter()
         .any(is_pending)
 }
 
-/// Lets this signal interrupt system calls and do nothing else, for a process of ours
-/// that is not the main one.
+/// Makes this signal interrupt system calls and do nothing else. To be called in a child.
 pub(super) fn catch_without_effect(number: i32) {
     extern "C" fn nothing(_: i32) {}
     // SAFETY: an all-zero `sigaction` is a valid one, here without SA_RESTART.
@@ -231,11 +227,11 @@ fn is_pending(signal: Signal) -> bool {
     result.is_ok() && pending & bit(signal.number()) != 0
 }
 
-/// Has the kernel send us `signal` when our parent ends (`PR_SET_PDEATHSIG`).
-/// If the parent has ended by the time this is set, the signal is sent here.
+/// Makes the kernel send `signal` to this process when `parent` exits
+/// (`PR_SET_PDEATHSIG`), and sends it if `parent` has already exited.
 ///
 /// # Errors
-/// See prctl(2).
+/// EPERM: a system call filter forbids it; see prctl(2), kill(2).
 pub(crate) fn set_parent_death_signal(signal: Signal, parent: i32) -> nix::Result<()> {
     // SAFETY: takes plain integers.
     checked(libc::c_long::from(unsafe {
@@ -248,19 +244,20 @@ pub(crate) fn set_parent_death_signal(signal: Signal, parent: i32) -> nix::Resul
         )
     }))?;
     let now = nix::unistd::getppid().as_raw();
-    // 0: the parent is outside our PID namespace, dead or alive.
+    // 0: the parent is outside our PID namespace, whether it has exited or not.
     if now != parent && now != 0 {
         kill(Target::Process(own_pid()), signal)?;
     }
     Ok(())
 }
 
-/// Dies of `signal` by its default action, without a core dump of its own, and
-/// returns only if that signal does not end a process.
+/// Kills this process by the default action of `signal`, without a core dump. Returns only
+/// if that action does not kill it.
 pub(crate) fn raise_default(signal: Signal) {
-    // RLIMIT_CORE does not stop a dump that core(5) pipes to a program. Should
-    // it fail, a core too many is no reason to lie about the signal.
+    // RLIMIT_CORE does not prevent a dump that is piped to a program (core(5)). If this
+    // fails, an extra core dump is better than the wrong signal.
     let _ = nix::sys::prctl::set_dumpable(false);
+    // SIGKILL cannot be set, and need not be.
     let _ = disposition(signal, Some(libc::SIG_DFL));
     if kill(Target::Process(own_pid()), signal).is_ok() {
         unblock(signal.number());
@@ -271,10 +268,10 @@ pub(crate) fn raise_default(signal: Signal) {
 mod tests {
     use super::*;
 
-    /// Keeps a process (0: this thread) to the first CPU that it may use.
+    /// Restricts a process (0: this thread) to the first CPU that it may use.
     fn keep_to_one_cpu(pid: i32) {
-        // SAFETY: a zeroed set is an empty one, and both calls get its size. The
-        // macros index it by numbers that are below its size.
+        // SAFETY: a zeroed set is an empty one, and both calls get its size. The macros
+        // index it by numbers below its size.
         unsafe {
             let mut set: libc::cpu_set_t = std::mem::zeroed();
             libc::sched_getaffinity(0, size_of_val(&set), &raw mut set);
@@ -287,12 +284,12 @@ mod tests {
     }
 
     #[test]
-    fn a_suspension_that_the_next_key_has_overtaken_was_one() {
+    fn a_suspension_is_seen_even_if_the_next_key_discards_sigcont() {
         for _ in 0..20 {
-            // SAFETY: the child does system calls only.
+            // SAFETY: the child makes system calls only.
             let child = unsafe { libc::fork() };
             if child == 0 {
-                // In a group of its own whose parent is in another, it can be stopped.
+                // It can be suspended in a group of its own whose parent is in another.
                 let _ = nix::unistd::setpgid(
                     nix::unistd::Pid::from_raw(0),
                     nix::unistd::Pid::from_raw(0),
@@ -305,10 +302,10 @@ mod tests {
             // SAFETY: writes to a live local.
             unsafe { libc::waitpid(child, &raw mut status, libc::WUNTRACED) };
             assert!(libc::WIFSTOPPED(status), "{status:#x}");
-            // It runs when we do not: only after both signals.
+            // It runs only while this thread does not: after both signals.
             keep_to_one_cpu(0);
             keep_to_one_cpu(child);
-            // The kernel's `sched_param`. The function of musl does nothing.
+            // The kernel's `sched_param`. By the raw call, because musl's does nothing.
             let priority = 0_i32;
             // SAFETY: takes plain integers and a live local.
             let set = checked(unsafe {
@@ -325,7 +322,7 @@ mod tests {
             // SAFETY: as above.
             unsafe { libc::waitpid(child, &raw mut status, 0) };
             assert!(libc::WIFEXITED(status), "{status:#x}");
-            assert_eq!(libc::WEXITSTATUS(status), 1, "taken for not suspended");
+            assert_eq!(libc::WEXITSTATUS(status), 1, "the suspension was not seen");
         }
     }
 }

@@ -1,5 +1,4 @@
-//! Starting the command: fork(2), what the child does before it executes, and
-//! how the parent hears that it could not.
+//! Starts the command: fork(2), what the child does before execve(2), and why that failed.
 
 use std::ffi::{CString, OsStr};
 use std::mem::ManuallyDrop;
@@ -13,18 +12,18 @@ use super::signals::{self, Inherited};
 use super::{environment, process, tty};
 use crate::signal::Signal;
 
-/// What the child is to be besides a copy of its parent.
+/// How the child differs from a copy of its parent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup<'a> {
-    /// Our own process id, by which the child knows its parent.
+    /// Our own process id: the child compares its parent with it.
     pub(crate) own_pid: i32,
-    /// The signal state that it gets.
+    /// The signal state to restore.
     pub(crate) inherited: Inherited,
-    /// The signal that it gets if `supervise` is killed.
+    /// The signal that the kernel sends to it when `supervise` exits.
     pub(crate) parent_death: Option<Signal>,
-    /// The process group that it is to be in.
+    /// Its process group.
     pub(crate) group: ProcessGroup,
-    /// How its environment differs from ours.
+    /// Changes to its environment, made in this order.
     pub(crate) variables: &'a [Variable<'a>],
 }
 
@@ -44,7 +43,7 @@ pub(crate) enum ProcessGroup {
 pub(crate) enum Variable<'a> {
     /// The variable gets this value.
     Set(&'a str, &'a OsStr),
-    /// The variable gets this value where it is not set.
+    /// The variable gets this value if it is not set.
     Default(&'a str, &'a OsStr),
     /// The variable is removed.
     Remove(&'a str),
@@ -53,14 +52,14 @@ pub(crate) enum Variable<'a> {
 /// A command that was started.
 #[derive(Debug)]
 pub(crate) struct Child {
-    /// Its process id, and that of its process group if that is its own.
+    /// Its process id, and the id of its process group if that is a new one.
     pub(crate) pid: i32,
     exec_status: ExecStatus,
 }
 
 impl Child {
-    /// Why the command was not executed, once the child has ended; `None` if
-    /// it was.
+    /// Why the command was not executed, `None` if it was. To be called once the child is
+    /// reaped.
     pub(crate) fn exec_error(&self) -> Option<ExecError> {
         self.exec_status.read()
     }
@@ -68,21 +67,21 @@ impl Child {
 
 /// Starts the command.
 ///
-/// A plain fork and not vfork(2): with a child that hangs before it executes
-/// (a file system that does not answer, SIGSTOP), a vfork parent sits in
-/// uninterruptible sleep and serves no signal.
+/// By fork(2), not vfork(2): while a child hangs before it executes (in a filesystem that
+/// does not respond, by SIGSTOP), a vfork parent sleeps uninterruptibly and handles no
+/// signal.
 ///
 /// # Errors
 /// EAGAIN: a limit on processes is reached; ENOMEM; see fork(2), mmap(2).
 pub(crate) fn spawn(arguments: &[CString], setup: Setup<'_>) -> nix::Result<Child> {
     let exec_status = ExecStatus::new()?;
-    // SAFETY: this process has one thread, so that the child may do whatever
-    // the parent may.
+    // SAFETY: this process has one thread, so that the child may do all that the parent
+    // may.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => {
-            // In both: whoever comes first, the group is there when the first
-            // signal is forwarded to it. EACCES: the child did, and executes;
-            // ESRCH cannot be: nobody but us reaps it.
+            // In both processes, so that the group exists before the first signal is
+            // forwarded to it. EACCES: the child was first, and executes already. ESRCH
+            // cannot be, because the child is not reaped.
             if setup.group != ProcessGroup::Inherited {
                 let _ = setpgid(child, child);
             }
@@ -101,20 +100,19 @@ pub(crate) fn spawn(arguments: &[CString], setup: Setup<'_>) -> nix::Result<Chil
 /// The child: becomes the command, or writes why not.
 fn run(arguments: &[CString], setup: Setup<'_>, exec_status: &ExecStatus) {
     if setup.group != ProcessGroup::Inherited {
-        // Cannot fail: it is no session leader and the group is its own.
+        // Cannot fail: it is not a session leader, and the group is its own.
         let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
     }
     if setup.group == ProcessGroup::NewForeground
         && let Some((device, _)) = tty::controlling_terminal()
     {
-        // SIGTTOU is still blocked, so that this works from the new group,
-        // which is not in the foreground yet. If the terminal has just gone,
-        // there is no foreground either.
+        // Works from the new group, which is not in the foreground yet, because SIGTTOU is
+        // still blocked. Fails if the terminal has just gone, and with it the foreground.
         let _ = tcsetpgrp(device, getpid());
     }
     if let Some(signal) = setup.parent_death {
-        // If it cannot be had, the command lives on when we are killed, as it
-        // would under any other init.
+        // If it cannot be set, the command survives when we are killed, as under any other
+        // init.
         let _ = signals::set_parent_death_signal(signal, setup.own_pid);
     }
     rewrite_pid_variables(setup.own_pid);
@@ -131,17 +129,16 @@ fn run(arguments: &[CString], setup: Setup<'_>, exec_status: &ExecStatus) {
     exec_status.write(&error);
 }
 
-/// Where the environment says that something is for `supervise` by its pid, says
-/// that it is for the command: sockets passed by the service manager
-/// (`sd_listen_fds(3)`) and its watchdog (`sd_watchdog_enabled(3)`). Their readers
-/// ignore what is not for them.
+/// Replaces the pid of `supervise` by that of the command in the variables that name the
+/// process which the service manager passes sockets to (`sd_listen_fds(3)`) or watches
+/// (`sd_watchdog_enabled(3)`). A process ignores them if they name another.
 fn rewrite_pid_variables(parent: i32) {
     for variable in ["LISTEN_PID", "WATCHDOG_PID"] {
         let named = environment::value_of(variable).and_then(|pid| pid.to_str()?.parse().ok());
         if named == Some(parent) {
             set(variable, OsStr::new(&process::own_pid().to_string()));
             if variable == "LISTEN_PID" {
-                // The same in another form, which readers may do without.
+                // It identifies the same process by another number, and is optional.
                 unset("LISTEN_PIDFDID");
             }
         }
@@ -149,8 +146,7 @@ fn rewrite_pid_variables(parent: i32) {
 }
 
 fn set(variable: &str, value: &OsStr) {
-    // SAFETY: the child has one thread, so that nobody reads the environment
-    // meanwhile.
+    // SAFETY: the child has one thread, so that no other reads the environment meanwhile.
     unsafe { std::env::set_var(variable, value) };
 }
 
@@ -170,7 +166,7 @@ impl ExecStatus {
     const SIZE: usize = 4096;
 
     fn new() -> nix::Result<Self> {
-        // Unmapping it before the exit would be a system call for nothing.
+        // Never unmapped: that would be a system call for nothing right before the exit.
         SharedPage::new(Self::SIZE).map(|page| Self(ManuallyDrop::new(page)))
     }
 

@@ -1,8 +1,18 @@
-//! Writing a line to stderr without ever waiting for whoever reads it.
+//! Writes to stderr without ever waiting for its reader.
 //!
-//! The description behind stderr is shared with the command and often with the
-//! shell, so that its flags are not ours to change: `O_NONBLOCK` set here
-//! would make their writes fail.
+//! The open file description is shared with the command and often with a shell: setting
+//! `O_NONBLOCK` there would make their writes fail. How a line is written therefore depends
+//! on what stderr is:
+//!
+//! - a regular file or block device: by write(2), because it has no reader;
+//! - a pipe, FIFO or terminal: through a description of our own with `O_NONBLOCK`, opened
+//!   from `/proc/self/fd/2`, or from `/dev/tty` if the terminal belongs to another user;
+//! - a socket: with `MSG_DONTWAIT`;
+//! - a pipe that cannot be opened anew (another user's, no /proc, no descriptor left): by
+//!   `pwritev2(2)` with `RWF_NOWAIT`, which gVisor ignores;
+//! - anything else: after poll(2) has reported room, and on a terminal byte by byte, because
+//!   poll(2) does not report how much. Only in this case can another writer fill the room in
+//!   between, so that the write blocks.
 
 use std::os::fd::OwnedFd;
 
@@ -17,23 +27,22 @@ use nix::unistd::isatty;
 use super::checked;
 use super::descriptors::{above_stdio, stderr};
 
-/// Writes as many of these bytes as go at once, and says how many.
+/// Writes as many of these bytes as possible without blocking, and returns their number.
 ///
 /// # Errors
-/// EAGAIN: nothing can be written now; whatever else write(2) says.
+/// EAGAIN: nothing can be written now; EPIPE: no reader; see write(2), send(2), open(2).
 pub(crate) fn write_nonblocking(bytes: &[u8]) -> nix::Result<usize> {
     let kind = SFlag::from_bits_truncate(fstat(stderr())?.st_mode) & SFlag::S_IFMT;
     match kind {
-        // A disk does not wait for a reader.
         SFlag::S_IFREG | SFlag::S_IFBLK => nix::unistd::write(stderr(), bytes),
         SFlag::S_IFSOCK => send(2, bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
         SFlag::S_IFIFO => match open_anew() {
             Ok(own) => nix::unistd::write(own, bytes),
-            // A FIFO that has lost its reader, and may get another.
+            // A FIFO without a reader, which may get another.
             Err(Errno::ENXIO) => Err(Errno::EPIPE),
             Err(_) => write_to_shared(bytes),
         },
-        // Other devices can do anything when they are opened again.
+        // Only terminals: opening any other device can have effects.
         _ if isatty(stderr()).unwrap_or(false) => match open_anew().or_else(|_| open_by_name()) {
             Ok(own) => nix::unistd::write(own, bytes),
             Err(_) => write_bytes(bytes),
@@ -42,14 +51,14 @@ pub(crate) fn write_nonblocking(bytes: &[u8]) -> nix::Result<usize> {
     }
 }
 
-/// What stderr is, with a description of our own that does not block. Made for each
-/// line: kept, it would take a descriptor, and lines are few.
+/// Opens the file behind stderr anew, for one line: lines are few, and keeping it would
+/// take a descriptor.
 fn open_anew() -> nix::Result<OwnedFd> {
     open_own("/proc/self/fd/2")
 }
 
-/// The same by the name that everyone may open, where stderr is the controlling terminal:
-/// it is most often another user's after su(1), or in a container with a user.
+/// Opens /dev/tty, which every user may, if stderr is the controlling terminal. That often
+/// belongs to another user: after su(1), or in a container that does not run as root.
 fn open_by_name() -> nix::Result<OwnedFd> {
     tcgetsid(stderr())?;
     open_own("/dev/tty")
@@ -61,8 +70,7 @@ fn open_own(path: &str) -> nix::Result<OwnedFd> {
     above_stdio(own).ok_or(Errno::EMFILE)
 }
 
-/// Writes to a terminal that is shared, byte by byte: poll(2) says whether there is room,
-/// and not for how much; without it a write waits.
+/// Writes to a terminal that cannot be opened anew, byte by byte.
 fn write_bytes(bytes: &[u8]) -> nix::Result<usize> {
     let mut written = 0;
     for byte in bytes.chunks(1) {
@@ -75,18 +83,17 @@ fn write_bytes(bytes: &[u8]) -> nix::Result<usize> {
     Ok(written)
 }
 
-/// Writes to the description that is shared: it cannot be opened anew (the pipe of
-/// another user, no /proc, no descriptor left).
+/// Writes to the shared description.
 fn write_to_shared(bytes: &[u8]) -> nix::Result<usize> {
     match write_no_wait(bytes) {
-        // Devices; old kernels; system call filters.
+        // Not for devices, old kernels and system call filters.
         Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EPERM | Errno::EINVAL) => {}
         result => return result,
     }
     write_if_ready(bytes)
 }
 
-/// The best that is left: another writer may fill it in between.
+/// Writes once poll(2) has reported room.
 fn write_if_ready(bytes: &[u8]) -> nix::Result<usize> {
     let mut fds = [PollFd::new(stderr(), PollFlags::POLLOUT)];
     if poll(&mut fds, PollTimeout::ZERO)? == 0 {
@@ -95,16 +102,14 @@ fn write_if_ready(bytes: &[u8]) -> nix::Result<usize> {
     nix::unistd::write(stderr(), bytes)
 }
 
-/// `pwritev2(2)` with `RWF_NOWAIT`, which serves pipes whatever their flags. Not the
-/// first choice: gVisor accepts the flag and waits all the same.
+/// Calls `pwritev2(2)` with `RWF_NOWAIT`, which works on pipes whatever their flags.
 fn write_no_wait(bytes: &[u8]) -> nix::Result<usize> {
     let vector = libc::iovec {
         iov_base: bytes.as_ptr().cast_mut().cast(),
         iov_len: bytes.len(),
     };
-    // SAFETY: the vector points to `bytes`, which the kernel only reads.
-    // Offset -1 is the description's own position; the offset's high half is
-    // not used on 64 bits.
+    // SAFETY: the vector points to `bytes`, which the kernel only reads. Offset -1 is the
+    // position of the description; on 64 bits its high half is not used.
     let written = checked(unsafe {
         libc::syscall(
             libc::SYS_pwritev2,

@@ -1,11 +1,11 @@
-//! The user ids of our user namespace (`user_namespaces(7)`).
+//! Which user ids exist in our user namespace (`user_namespaces(7)`).
 
-/// Which user ids there are in our user namespace, as /proc shows them.
+/// The user ids that exist in our user namespace, as /proc shows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KnownUids {
-    /// The one that stands for all that are not mapped here.
+    /// The one that stands for all ids that are not mapped.
     overflow: u32,
-    /// First and number of those that are mapped; `None` where all are.
+    /// First and number of each range of mapped ids; `None`: all are mapped.
     mapped: Option<Vec<(u32, u32)>>,
 }
 
@@ -25,15 +25,15 @@ impl KnownUids {
         }
     }
 
-    /// Whether our user namespace has this user id. The overflow id counts where it is
-    /// mapped, though it may then stand for users that are not.
+    /// Whether our user namespace has this user id. That includes the overflow id if it is
+    /// mapped, although it may then also stand for other users.
     pub(crate) fn is_mapped(&self, uid: u32) -> bool {
         let is_in = |(first, count): &(u32, u32)| uid.wrapping_sub(*first) < *count;
         uid != u32::MAX && self.mapped.as_ref().is_none_or(|map| map.iter().any(is_in))
     }
 
-    /// Whether this user id is that of one user, and a process can take it on. The
-    /// overflow id is one only where every id is mapped.
+    /// Whether this id belongs to one user, so that a process can take it on. The overflow
+    /// id does so only if all ids are mapped.
     pub(crate) fn is_one_user(&self, uid: u32) -> bool {
         self.is_mapped(uid) && (uid != self.overflow || self.are_all_mapped())
     }
@@ -45,7 +45,7 @@ impl KnownUids {
     }
 }
 
-/// Lines of three numbers: the first inside, the first outside, how many
+/// Parses lines of three numbers: the first id inside, the first id outside, their number
 /// (`user_namespaces(7)`).
 fn parse_uid_map(map: &[u8]) -> Vec<(u32, u32)> {
     let lines = map.split(|b| *b == b'\n').filter_map(|line| {
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mapped_ids_are_told_from_others() {
+    fn mapped_ids_are_distinguished_from_others() {
         let map =
             parse_uid_map(b"         0       1000          1\n      1000     100000        500\n");
         assert_eq!(map, [(0, 1), (1000, 500)]);

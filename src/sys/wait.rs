@@ -1,5 +1,5 @@
-//! Reaping: waitpid(2) with the raw status decoded here. `nix` refuses a
-//! status with a realtime signal in it after the kernel has given it away.
+//! Reaps children: waitpid(2), with the status decoded here. `nix` returns an error for a
+//! real-time signal, when the kernel has already discarded the status.
 
 use nix::errno::Errno;
 
@@ -7,35 +7,36 @@ use super::{checked, closing};
 use crate::ending::Ending;
 use crate::signal::Signal;
 
-/// One answer of waitpid(2).
+/// One result of waitpid(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waited {
-    /// This child has ended and is reaped.
+    /// This child has exited or was killed, and is reaped.
     Ended(i32, Ending),
-    /// This child was stopped by this signal.
+    /// This child was suspended by this signal.
     Stopped(i32, Signal),
     /// This child was resumed.
     Continued(i32),
-    /// There are children, and none has anything to say.
+    /// There are children, but no change to report.
     NoChange,
     /// There are no children.
     NoChildren,
 }
 
-/// Asks for the next change of any child, without waiting. `children` lists them, as
-/// far as that can be told; it is asked only while descriptors are being closed.
+/// Returns the next change of any child, without waiting. `children` lists our children as
+/// far as they are known; it is called only while there is a closer
+/// ([`super::closing`]).
 pub(crate) fn any(children: fn() -> Vec<i32>) -> Waited {
     wait(-1, Some(children))
 }
 
-/// Asks for a change of this child, without waiting.
+/// Returns the next change of this child, without waiting.
 pub(crate) fn one(pid: i32) -> Waited {
     wait(pid, None)
 }
 
 fn wait(pid: i32, children: Option<fn() -> Vec<i32>>) -> Waited {
-    // `__WALL`: or ECHILD would overlook children that a clone(2) of before
-    // our own start made with another exit signal.
+    // `__WALL`: without it ECHILD would ignore children with another exit signal, which
+    // clone(2) may have made before the program was started by execve(2).
     let flags = libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED | libc::__WALL;
     loop {
         let mut status = 0;
@@ -53,7 +54,7 @@ fn wait(pid: i32, children: Option<fn() -> Vec<i32>>) -> Waited {
                 };
             }
             Ok(pid) => {
-                // A pid is an int; the conversion cannot fail.
+                // Cannot fail: a pid is an int.
                 let pid = i32::try_from(pid).unwrap_or_default();
                 match decode(pid, status) {
                     Some(Waited::Ended(pid, ending))
@@ -63,19 +64,19 @@ fn wait(pid: i32, children: Option<fn() -> Vec<i32>>) -> Waited {
                 }
             }
             Err(Errno::ECHILD) => return Waited::NoChildren,
-            // It does not wait, so that nothing interrupts it for good.
+            // It does not block, so that it cannot be interrupted again and again.
             Err(Errno::EINTR) => {}
             Err(_) => return Waited::NoChange,
         }
     }
 }
 
-/// Whether there is a child that does not just close descriptors: one may do so for
-/// ever, and nobody is to wait for it.
+/// Whether there is a child that is not a closer. A closer may block forever, and is not
+/// waited for.
 fn has_others(children: fn() -> Vec<i32>) -> bool {
-    // Those that send SIGCHLD when they end are seen without `__WALL`.
+    // Without `__WALL` those are seen that send SIGCHLD when they exit.
     let flags = libc::WNOHANG | libc::WNOWAIT | libc::WEXITED;
-    // SAFETY: takes plain integers and a null pointer for what nobody reads.
+    // SAFETY: takes plain integers, and null pointers for results that are not read.
     let seen = checked(unsafe { libc::syscall(libc::SYS_waitid, libc::P_ALL, 0, 0, flags, 0) });
     seen != Err(Errno::ECHILD)
         || children()
@@ -83,7 +84,7 @@ fn has_others(children: fn() -> Vec<i32>) -> bool {
             .any(|child| !closing::is_closer(child))
 }
 
-/// Decodes a wait status (wait(2)); `None` for one that Linux does not make.
+/// Decodes a wait status (wait(2)); `None` if it is not one of Linux.
 fn decode(pid: i32, status: i32) -> Option<Waited> {
     if libc::WIFEXITED(status) {
         let code = u8::try_from(libc::WEXITSTATUS(status)).ok()?;
