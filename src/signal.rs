@@ -248,13 +248,13 @@ impl Received {
     /// Whether its sender has filled in who that is: the kernel takes any pid and user
     /// with these codes (`rt_sigqueueinfo(2)`).
     pub(crate) fn may_be_forged(&self) -> bool {
-        self.can_be_queued_on()
+        self.can_be_queued()
     }
 
     /// Whether it can be sent on with everything it carries: the kernel lets
     /// a process pass on only what cannot be mistaken for its own word or for
     /// kill(2) (`rt_sigqueueinfo(2)`: negative codes but `SI_TKILL`).
-    pub(crate) fn can_be_queued_on(&self) -> bool {
+    pub(crate) fn can_be_queued(&self) -> bool {
         self.code < 0 && self.code != Self::SI_TKILL
     }
 }
@@ -432,11 +432,7 @@ mod tests {
             (0, false),
             (0x80, false),
         ] {
-            assert_eq!(
-                received(code).can_be_queued_on(),
-                expected,
-                "si_code {code}"
-            );
+            assert_eq!(received(code).can_be_queued(), expected, "si_code {code}");
             // What a process may send so, it may have filled in as it liked.
             assert_eq!(received(code).may_be_forged(), expected, "si_code {code}");
             assert_eq!(

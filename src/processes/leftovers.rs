@@ -17,7 +17,7 @@ use crate::decide::reason::{
 use crate::processes::cgroup;
 use crate::processes::procfs::{self, Identity, Processes, Stat, Uids};
 use crate::signal::{Received, Signal};
-use crate::sys::kill::{Target, kill, send_on, send_on_by_handle};
+use crate::sys::kill::{Target, forward, forward_by_pidfd, kill};
 use crate::sys::pidfd::PidFd;
 use crate::sys::process::{self, Rights};
 use crate::sys::user_ids::KnownUids;
@@ -188,7 +188,7 @@ impl Leftovers {
     /// included where that is possible. `stop`: it is a stop request.
     ///
     /// # Errors
-    /// As [`send_on`]. EPERM is logged here.
+    /// As [`forward`]. EPERM is logged here.
     pub(crate) fn send(
         &mut self,
         target: Target,
@@ -196,7 +196,7 @@ impl Leftovers {
         stop: bool,
     ) -> nix::Result<()> {
         self.set_back();
-        let sent = send_on(target, received);
+        let sent = forward(target, received);
         let found = match target {
             Target::Process(pid) if sent == Err(Errno::EPERM) => {
                 procfs::stat(pid).map(|stat| vec![Found::new(pid, &stat)])
@@ -750,12 +750,12 @@ fn user_of(identity: Identity, known: &KnownUids) -> User {
 }
 
 fn send_to(pid: i32, handle: Option<&PidFd>, received: &Received) -> nix::Result<()> {
-    match handle.map(|handle| send_on_by_handle(handle, received)) {
+    match handle.map(|handle| forward_by_pidfd(handle, received)) {
         Some(Ok(())) => Ok(()),
         Some(Err(Errno::ESRCH)) => Err(Errno::ESRCH),
         // No descriptor, or a filter that forbids to use it: kill(2) says
         // whether it is the process that may not be signalled.
-        Some(Err(_)) | None => send_on(Target::Process(pid), received),
+        Some(Err(_)) | None => forward(Target::Process(pid), received),
     }
 }
 

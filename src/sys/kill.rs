@@ -44,8 +44,8 @@ pub(crate) fn kill(target: Target, signal: Signal) -> nix::Result<()> {
 ///
 /// # Errors
 /// As [`kill`].
-pub(crate) fn send_on(target: Target, received: &Received) -> nix::Result<()> {
-    if received.can_be_queued_on() {
+pub(crate) fn forward(target: Target, received: &Received) -> nix::Result<()> {
+    if received.can_be_queued() {
         let info = raw_info(received);
         let result = match target {
             Target::Process(pid) => queue(pid, &info),
@@ -61,12 +61,12 @@ pub(crate) fn send_on(target: Target, received: &Received) -> nix::Result<()> {
     kill(target, received.signal)
 }
 
-/// As [`send_on`], to a process by its pidfd.
+/// As [`forward`], to a process by its pidfd.
 ///
 /// # Errors
 /// As [`PidFd::kill`].
-pub(crate) fn send_on_by_handle(handle: &PidFd, received: &Received) -> nix::Result<()> {
-    if received.can_be_queued_on() {
+pub(crate) fn forward_by_pidfd(handle: &PidFd, received: &Received) -> nix::Result<()> {
+    if received.can_be_queued() {
         let info = raw_info(received);
         let result = handle.send(info.signo, ptr::from_ref(&info).cast(), 0);
         if result.is_ok() {
