@@ -154,7 +154,7 @@ mod tests {
 
     use super::*;
     use crate::decide::rules::{Grace, LeftoverPolicy};
-    use crate::settings::{self, ForwardTo};
+    use crate::settings::{ForwardTo, values};
     use crate::signal::Signal;
 
     fn read_with(words: &str, environment: &[(&str, &str)]) -> Result<Invocation, String> {
@@ -206,11 +206,38 @@ mod tests {
     fn the_defaults_are_those_of_the_documentation() {
         let settings = settings("-- cmd");
         assert_eq!(settings.grace, Grace::For(Duration::from_secs(30)));
-        assert_eq!(settings.stop_on, settings::default_stop_on());
+        assert_eq!(settings.stop_on, values::default_stop_on());
         assert_eq!(settings.leftovers, LeftoverPolicy::Auto);
         assert_eq!(settings.forward_to, ForwardTo::Command);
         assert!(settings.reraise && settings.notify_relay);
         assert_eq!(settings.log, "warn");
+    }
+
+    #[test]
+    fn the_table_of_options_has_the_defaults_and_the_variables() {
+        let mut defaults = vec!["supervise".into()];
+        for option in options::all() {
+            let default = option
+                .default
+                .map(|value| format!("--{}={value}", option.long));
+            defaults.extend(default.map(OsString::from));
+            let variable = options::variable_name(option.long);
+            assert!(options::is_variable_of(variable.as_bytes(), option.long));
+            let of_another = format!("{variable}S");
+            assert!(!options::is_variable_of(of_another.as_bytes(), option.long));
+            let (name, value) = (variable.as_str(), "\u{1}");
+            let is_read = match read_with("cmd", &[(name, value)]) {
+                Ok(Invocation::Run(settings)) => settings.warnings.is_empty(),
+                _ => true,
+            };
+            assert_eq!(is_read, option.variable, "{variable}");
+        }
+        assert!(defaults.len() > 4);
+        defaults.push("cmd".into());
+        let Ok(Invocation::Run(read)) = read(&defaults, &[]) else {
+            panic!("{defaults:?} are refused");
+        };
+        assert_eq!(*read, settings("cmd"));
     }
 
     #[test]
@@ -375,18 +402,18 @@ mod tests {
             ("--stop-on NOPE cmd", "--stop-on: 'NOPE'"),
             (
                 "--stop-on KILL cmd",
-                "--stop-on: SIGKILL cannot be caught; name another signal",
+                "--stop-on: SIGKILL cannot be caught; use another signal",
             ),
             (
                 "-r CHLD:TERM cmd",
-                "SIGCHLD is reserved for reaping children; name another signal",
+                "SIGCHLD is reserved for reaping children; use another signal",
             ),
             ("--stop-on HUP -r HUP:0 cmd", "SIGHUP"),
             ("-r TERM cmd", "--rewrite: 'TERM'"),
             ("-r TERM:INT -r TERM:QUIT cmd", "SIGTERM"),
             ("--leftovers keep cmd", "--leftovers: 'keep'"),
-            ("-g -c cmd", "cannot be used together; give one of them"),
-            ("-q -v cmd", "cannot be used together; give one of them"),
+            ("-g -c cmd", "cannot be used together; use one of them"),
+            ("-q -v cmd", "cannot be used together; use one of them"),
             ("-e 256 cmd", "--remap-exit: '256'"),
             ("--report-limit 1023 cmd", "--report-limit: '1023'"),
             ("-p NOPE cmd", "--parent-death-signal: 'NOPE'"),

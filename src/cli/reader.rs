@@ -3,6 +3,7 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ArgMatches;
 use clap::parser::ValuesRef;
@@ -10,7 +11,9 @@ use clap::parser::ValuesRef;
 use super::advice::{NO_FILE_NAME, unknown_variables};
 use super::options::{is_variable_of, variable_name};
 use crate::decide::rules::{Grace, LeftoverPolicy};
-use crate::settings::{self, DEFAULT_LIMIT, ForwardTo, LogFormat, ReportPath, Settings};
+use crate::settings::{
+    DEFAULT_LIMIT, ForwardTo, LogFormat, RehearseAt, ReportPath, Settings, values,
+};
 use crate::signal::{Signal, SignalSet};
 
 /// The file of the report and what has named it.
@@ -19,7 +22,7 @@ fn report_to(source: String, path: &OsStr) -> Result<Option<ReportPath>, String>
         return Err(format!("{source}: '-' is not a file; use /dev/stdout"));
     }
     let path = PathBuf::from(path);
-    Ok(Some(ReportPath { by: source, path }))
+    Ok(Some(ReportPath { source, path }))
 }
 
 /// Where an option's values come from.
@@ -58,73 +61,48 @@ impl Given {
 
 impl Reader<'_> {
     pub(super) fn settings(&self) -> Result<Settings, String> {
-        let grace = match self.one("grace")? {
-            Some(given) => given.read(settings::parse_grace)?,
-            None => Grace::For(std::time::Duration::from_secs(30)),
-        };
-
-        let stop_delay = match self.one("stop-delay")? {
-            Some(given) => given.read(|text| settings::parse_stop_delay(text, grace))?,
-            None => std::time::Duration::ZERO,
-        };
+        let half_a_minute = Grace::For(Duration::from_secs(30));
+        let grace = self.value("grace", half_a_minute, values::parse_grace)?;
+        let stop_delay = self.value("stop-delay", Duration::ZERO, |text| {
+            values::parse_stop_delay(text, grace)
+        })?;
 
         let mut rewrite = Vec::new();
         for given in self.list("rewrite")? {
-            given
-                .read(|text| settings::add_rewrite(&mut rewrite, settings::parse_rewrite(text)?))?;
+            given.read(|text| values::add_rewrite(&mut rewrite, values::parse_rewrite(text)?))?;
         }
 
-        let mut stop_on = settings::default_stop_on();
+        let mut stop_on = values::default_stop_on();
         let mut named = SignalSet::EMPTY;
         for given in self.list("stop-on")? {
-            given.read(|text| settings::add_stop_on(&mut stop_on, &mut named, text))?;
+            given.read(|text| values::add_stop_on(&mut stop_on, &mut named, text))?;
         }
         if let Some((signal, _)) = rewrite
             .iter()
             .find(|(from, to)| to.is_none() && named.contains(*from))
         {
             return Err(format!(
-                "--stop-on and --rewrite: {signal} cannot be both a stop request and swallowed"
+                "--stop-on and --rewrite: {signal} cannot be both a stop request and dropped; use one \
+                 of the two"
             ));
         }
 
-        let leftovers = match self.one("leftovers")? {
-            Some(given) => given.read(settings::parse_leftovers)?,
-            None => LeftoverPolicy::Auto,
-        };
-        let parent_death = match self.one("parent-death-signal")? {
-            Some(given) => Some(given.read(settings::parse_signal)?),
-            None => None,
-        };
-
         let mut remap = Vec::new();
         for given in self.list("remap-exit")? {
-            remap.push(given.read(settings::parse_code)?);
+            remap.push(given.read(values::parse_code)?);
         }
 
         let notify_relay = !self.switch("no-notify-relay")?;
-        let rehearse = match self.one("rehearse")? {
-            Some(given) => {
-                let typed = self.values("rehearse").is_some();
-                Some(given.read(|text| settings::parse_rehearse(text, typed, stop_on, &rewrite))?)
-            }
-            None => None,
-        };
-        if !notify_relay && rehearse.is_some_and(|rehearse| rehearse.after.is_none()) {
+        let on_command_line = self.values("rehearse").is_some();
+        let rehearse = self.value("rehearse", None, |text| {
+            values::parse_rehearse(text, on_command_line, stop_on, &rewrite).map(Some)
+        })?;
+        if !notify_relay && rehearse.is_some_and(|rehearse| rehearse.at == RehearseAt::Ready) {
             return Err(
                 "--rehearse ready needs the notifications that --no-notify-relay turns off"
                     .to_owned(),
             );
         }
-        let report_limit = match self.one("report-limit")? {
-            Some(given) => given.read(settings::parse_report_limit)?,
-            None => DEFAULT_LIMIT,
-        };
-        let log_format = match self.one("log-format")? {
-            Some(given) => given.read(settings::parse_log_format)?,
-            None => LogFormat::Text,
-        };
-
         let command = self.command()?;
         let hint = self.hint(&command);
         Ok(Settings {
@@ -133,17 +111,19 @@ impl Reader<'_> {
             stop_delay,
             stop_on,
             stop_on_by_default: stop_on.without(named),
-            leftovers,
+            leftovers: self.value("leftovers", LeftoverPolicy::Auto, values::parse_leftovers)?,
             forward_to: self.forward_to()?,
             rewrite,
-            parent_death,
+            parent_death: self.value("parent-death-signal", None, |text| {
+                values::parse_signal(text).map(Some)
+            })?,
             remap,
             reraise: !self.switch("no-reraise")?,
             notify_relay,
             report: self.report()?,
-            report_limit,
+            report_limit: self.value("report-limit", DEFAULT_LIMIT, values::parse_report_limit)?,
             rehearse,
-            log_format,
+            log_format: self.value("log-format", LogFormat::Text, values::parse_log_format)?,
             log: self.log()?,
             warn_on_reap: self.switch("warn-on-reap")?,
             warnings: unknown_variables(self.environment),
@@ -176,7 +156,7 @@ impl Reader<'_> {
         let alone = self.is_on_command_line("single-child");
         if alone && self.is_on_command_line("process-group") {
             return Err(
-                "--single-child and --process-group cannot be used together; give one of them"
+                "--single-child and --process-group cannot be used together; use one of them"
                     .to_owned(),
             );
         }
@@ -195,7 +175,7 @@ impl Reader<'_> {
         if self.is_on_command_line("quiet") {
             if verbose > 0 {
                 return Err(
-                    "--quiet and --verbose cannot be used together; give one of them".to_owned(),
+                    "--quiet and --verbose cannot be used together; use one of them".to_owned(),
                 );
             }
             return Ok("error".to_owned());
@@ -203,7 +183,7 @@ impl Reader<'_> {
         let level = match verbose {
             0 => match self.variable("log")? {
                 Some(given) => {
-                    given.read(settings::check_log_filter)?;
+                    given.read(values::check_log_filter)?;
                     return Ok(given.value);
                 }
                 None => "warn",
@@ -228,7 +208,7 @@ impl Reader<'_> {
             .iter()
             .map(|word| {
                 CString::new(word.as_bytes())
-                    .map_err(|_| format!("'{}' has a null byte in it", word.to_string_lossy()))
+                    .map_err(|_| format!("'{}' contains a null byte", word.to_string_lossy()))
             })
             .collect()
     }
@@ -249,7 +229,7 @@ impl Reader<'_> {
             return Ok(true);
         }
         match self.variable(id)? {
-            Some(given) => given.read(settings::parse_switch),
+            Some(given) => given.read(values::parse_switch),
             None => Ok(false),
         }
     }
@@ -270,12 +250,24 @@ impl Reader<'_> {
         Ok(self.given(id)?.iter().flat_map(split).collect())
     }
 
-    /// The value of an option that may be given once.
+    /// The value of an option that may be given once, or else the default.
+    fn value<T>(
+        &self,
+        id: &str,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<T, String> {
+        match self.one(id)? {
+            Some(given) => given.read(parse),
+            None => Ok(default),
+        }
+    }
+
     fn one(&self, id: &str) -> Result<Option<Given>, String> {
         let mut given = self.given(id)?;
         if given.len() > 1 {
             return Err(format!(
-                "--{id} is given {} times; give it once",
+                "--{id} is given {} times; use it once",
                 given.len()
             ));
         }

@@ -18,7 +18,7 @@ use crate::decide::step::{Action, Event, Notice, Request, Scope, Timer};
 use crate::ending::{self, Ending, StatusRules, Termination};
 use crate::processes::leftovers::Leftovers;
 use crate::processes::{cgroup, procfs};
-use crate::settings::Settings;
+use crate::settings::{RehearseAt, Settings};
 use crate::signal::{Received, Signal};
 use crate::sys::signals::{self, Inherited};
 use crate::sys::spawn::Child;
@@ -145,7 +145,7 @@ impl<'a> Supervisor<'a> {
         };
         let mut events = Events::new();
         events.first = Some(child.pid);
-        if let Some(after) = settings.rehearse.and_then(|rehearse| rehearse.after) {
+        if let Some(RehearseAt::After(after)) = settings.rehearse.map(|rehearse| rehearse.at) {
             events.timers.arm(Wakeup::Rehearse, after);
         }
         Self {
@@ -168,7 +168,7 @@ impl<'a> Supervisor<'a> {
             ),
             oom_kills: cgroup::oom_kills(),
             events,
-            awaits_ready: settings.rehearse.is_some_and(|r| r.after.is_none()),
+            awaits_ready: settings.rehearse.is_some_and(|r| r.at == RehearseAt::Ready),
             suspended: false,
         }
     }

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::relay::{self, Relay};
 use super::terminal::Terminal;
-use crate::settings::Settings;
+use crate::settings::{RehearseAt, Settings};
 use crate::signal::Signal;
 use crate::sys::signals::{self, Inherited};
 use crate::sys::spawn::{Child, Setup, Variable, spawn};
@@ -91,7 +91,7 @@ fn set_parent_death_signal(settings: &Settings) -> Result<(), String> {
 fn open_relay(settings: &Settings) -> Result<Option<Relay>, String> {
     let listen = settings
         .rehearse
-        .is_some_and(|rehearse| rehearse.after.is_none());
+        .is_some_and(|rehearse| rehearse.at == RehearseAt::Ready);
     if !settings.notify_relay {
         return Ok(None);
     }

@@ -1,4 +1,6 @@
-//! What one run is to be like: plain values, checked. Pure.
+//! The settings of a run: plain values, already checked.
+
+pub(crate) mod values;
 
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -7,11 +9,11 @@ use std::time::Duration;
 use crate::decide::rules::{Grace, LeftoverPolicy};
 use crate::signal::{Signal, SignalSet};
 
-/// The limit of a report in bytes, unless another is set: Kubernetes takes no more of
-/// a container's termination message, and less in a pod of more than three containers.
+/// The default limit of a report in bytes: Kubernetes takes no more of the termination
+/// message of a container, and less in a pod with more than three containers.
 pub(crate) const DEFAULT_LIMIT: usize = 4096;
 
-/// The lowest limit: what is left of any report when all that can be cut is cut.
+/// The lowest limit: the size of any report when all that can be cut is cut.
 pub(crate) const LOWEST_LIMIT: usize = 1024;
 
 /// Everything that the command line and the environment can set.
@@ -23,39 +25,39 @@ pub(crate) struct Settings {
     pub(crate) grace: Grace,
     /// How long a stop request waits before it is forwarded.
     pub(crate) stop_delay: Duration,
-    /// Which signals are a stop request.
+    /// The signals that are stop requests.
     pub(crate) stop_on: SignalSet,
-    /// Those among them that are so by default and that were not named.
+    /// Those of them that are stop requests by default only, not because they were given.
     pub(crate) stop_on_by_default: SignalSet,
-    /// What happens to other processes when the command has ended.
+    /// What to do with processes that outlive the command.
     pub(crate) leftovers: LeftoverPolicy,
-    /// Whom signals are forwarded to.
+    /// Where signals are forwarded to.
     pub(crate) forward_to: ForwardTo,
-    /// What is forwarded in place of what; `None` swallows the signal.
+    /// Signals that are forwarded as another one; `None` drops the signal.
     pub(crate) rewrite: Vec<(Signal, Option<Signal>)>,
-    /// The signal that we want when our own parent ends.
+    /// The signal that the kernel sends us when our parent exits.
     pub(crate) parent_death: Option<Signal>,
-    /// Exit codes that become 0.
+    /// Exit statuses that become 0.
     pub(crate) remap: Vec<u8>,
-    /// Whether to die of the signal that killed the command.
+    /// Whether to kill ourselves with the signal that killed the command.
     pub(crate) reraise: bool,
-    /// Whether notifications are passed on to the service manager.
+    /// Whether notifications are relayed to the service manager.
     pub(crate) notify_relay: bool,
     /// Where the report of the run goes.
     pub(crate) report: Option<ReportPath>,
-    /// No report is longer, in bytes.
+    /// The limit of the report in bytes.
     pub(crate) report_limit: usize,
-    /// When to ask for a stop of our own accord, to see how that goes.
+    /// When to request a stop ourselves, as a test of the shutdown.
     pub(crate) rehearse: Option<Rehearse>,
     /// How log lines are written.
     pub(crate) log_format: LogFormat,
-    /// What is logged: a filter that `env_logger` parses and [`check_log_filter`] accepts.
+    /// What is logged: a filter that `env_logger` parses and [`values::check_log_filter`] accepts.
     pub(crate) log: String,
-    /// Whether each reaped orphan is worth a warning.
+    /// Whether to warn of each reaped orphan.
     pub(crate) warn_on_reap: bool,
-    /// What looks wrong and is no reason to refuse.
+    /// Warnings about what was given; the run starts nevertheless.
     pub(crate) warnings: Vec<String>,
-    /// A word to add when the command is not found.
+    /// Advice to log if the command is not found.
     pub(crate) hint: Option<String>,
 }
 
@@ -63,18 +65,27 @@ pub(crate) struct Settings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ReportPath {
     /// The option or variable that names it, for error messages.
-    pub(crate) by: String,
+    pub(crate) source: String,
     /// The file.
     pub(crate) path: PathBuf,
 }
 
-/// When a rehearsal asks for a stop, and by what.
+/// When a rehearsal requests a stop, and by which signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rehearse {
-    /// So long after the start; `None`: when the command says that it is ready.
-    pub(crate) after: Option<Duration>,
-    /// By this signal.
+    /// The moment.
+    pub(crate) at: RehearseAt,
+    /// The signal that it simulates.
     pub(crate) signal: Signal,
+}
+
+/// The moment of a rehearsal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RehearseAt {
+    /// So long after the start.
+    After(Duration),
+    /// When the command notifies READY=1.
+    Ready,
 }
 
 /// How log lines are written.
@@ -82,561 +93,15 @@ pub(crate) struct Rehearse {
 pub(crate) enum LogFormat {
     /// As text for people.
     Text,
-    /// As one JSON object a line.
+    /// As one JSON object per line.
     Json,
 }
 
-/// Whom signals are forwarded to.
+/// Where signals are forwarded to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ForwardTo {
     /// The command's process.
     Command,
     /// The command's process group.
     Group,
-}
-
-/// Longer than any shutdown, and far from the end of any clock: 68 years.
-const LONGEST_GRACE: Duration = Duration::from_secs(i32::MAX as u64);
-
-/// Reads a grace period: `infinity` or a duration.
-pub(crate) fn parse_grace(text: &str) -> Result<Grace, String> {
-    if text == "infinity" {
-        return Ok(Grace::Infinite);
-    }
-    parse_duration(text, ", 0 or infinity").map(Grace::For)
-}
-
-/// Reads a stop delay, which must leave some of the grace period.
-pub(crate) fn parse_stop_delay(text: &str, grace: Grace) -> Result<Duration, String> {
-    let delay = parse_duration(text, " or 0")?;
-    match grace {
-        Grace::For(grace) if delay >= grace && !delay.is_zero() => Err(format!(
-            "'{text}' must be shorter than the grace period of {}, of which it is a part; raise \
-             --grace or shorten the delay",
-            humantime::format_duration(grace)
-        )),
-        _ => Ok(delay),
-    }
-}
-
-/// Reads a number of seconds (`10`, `0.5`), or numbers with units (`500ms`,
-/// `1m 30s`). `or` is what else may be said.
-fn parse_duration(text: &str, or: &str) -> Result<Duration, String> {
-    // A month, a week or a year is a typing error, and `5M` is five months.
-    let mut words = text.split(|c: char| !c.is_ascii_alphabetic());
-    if let Some(unit) =
-        words.find(|word| word.starts_with(['M', 'w', 'y']) || word.starts_with("mon"))
-    {
-        return Err(format!(
-            "'{text}': unknown unit '{unit}'; use ms, s, m (minutes), h or d{or}"
-        ));
-    }
-    let bare = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    let duration = if bare {
-        humantime::parse_duration(&format!("{text}s"))
-    } else {
-        humantime::parse_duration(text)
-    };
-    match duration {
-        Ok(duration) if duration <= LONGEST_GRACE => Ok(duration),
-        Ok(_) => Err(format!(
-            "'{text}' exceeds the maximum of 68 years; use a shorter duration{or}"
-        )),
-        Err(_) => Err(format!(
-            "'{text}' is not a duration; use for example 10, 500ms, 1m30s{or}"
-        )),
-    }
-}
-
-/// Reads a signal that can be received and forwarded.
-fn parse_received(text: &str) -> Result<Signal, String> {
-    let signal = parse_signal(text)?;
-    match signal {
-        Signal::KILL | Signal::STOP => {
-            Err(format!("{signal} cannot be caught; name another signal"))
-        }
-        Signal::CHLD => Err(format!(
-            "{signal} is reserved for reaping children; name another signal"
-        )),
-        signal => Ok(signal),
-    }
-}
-
-/// Reads a signal: a name, a number, RTMIN+n.
-pub(crate) fn parse_signal(text: &str) -> Result<Signal, String> {
-    Signal::parse(text).ok_or_else(|| {
-        format!("'{text}' is not a signal; use for example TERM, SIGTERM, 15 or RTMIN+3")
-    })
-}
-
-/// Reads `FROM:TO`; a `TO` of 0 swallows the signal.
-pub(crate) fn parse_rewrite(text: &str) -> Result<(Signal, Option<Signal>), String> {
-    let Some((from, to)) = text.split_once(':') else {
-        return Err(format!(
-            "'{text}' is not FROM:TO; use for example TERM:QUIT or HUP:0"
-        ));
-    };
-    let from = parse_received(from)?;
-    let to = if to == "0" {
-        None
-    } else {
-        Some(parse_signal(to)?)
-    };
-    Ok((from, to))
-}
-
-/// Adds a rewriting to the others.
-pub(crate) fn add_rewrite(
-    rewrite: &mut Vec<(Signal, Option<Signal>)>,
-    (from, to): (Signal, Option<Signal>),
-) -> Result<(), String> {
-    match rewrite.iter().find(|(known, _)| *known == from) {
-        Some((_, known)) if *known != to => Err(format!("{from} is rewritten to two signals")),
-        Some(_) => Ok(()),
-        None => {
-            rewrite.push((from, to));
-            Ok(())
-        }
-    }
-}
-
-/// Reads one word of `--stop-on` into the set and into those named.
-pub(crate) fn add_stop_on(
-    set: &mut SignalSet,
-    named: &mut SignalSet,
-    text: &str,
-) -> Result<(), String> {
-    if text == "none" {
-        *set = SignalSet::EMPTY;
-        *named = SignalSet::EMPTY;
-        return Ok(());
-    }
-    let signal = parse_received(text)?;
-    set.insert(signal);
-    named.insert(signal);
-    Ok(())
-}
-
-/// The signals that are a stop request unless something else is said.
-pub(crate) fn default_stop_on() -> SignalSet {
-    let mut set = SignalSet::EMPTY;
-    set.insert(Signal::TERM);
-    set.insert(Signal::INT);
-    set
-}
-
-/// Reads when to rehearse: `ready` or a duration; by SIGTERM if that is a stop
-/// request. `typed`: on the command line, where the command may have been taken for it.
-pub(crate) fn parse_rehearse(
-    text: &str,
-    typed: bool,
-    mut stop_on: SignalSet,
-    rewrite: &[(Signal, Option<Signal>)],
-) -> Result<Rehearse, String> {
-    let after = match text {
-        "ready" => None,
-        "infinity" => {
-            return Err(format!(
-                "'{text}' never requests a stop; use for example 5s or ready"
-            ));
-        }
-        text if text.contains('/') || !text.contains(|c: char| c.is_ascii_digit()) => {
-            let advice = "use for example 5s or ready";
-            return Err(if typed && !text.is_empty() {
-                format!("'{text}' was taken for the duration; {advice} before the command")
-            } else {
-                format!("'{text}' is not a duration; {advice}")
-            });
-        }
-        text => Some(parse_duration(text, " or ready")?),
-    };
-    for (swallowed, _) in rewrite.iter().filter(|(_, to)| to.is_none()) {
-        stop_on.remove(*swallowed);
-    }
-    let signal = if stop_on.contains(Signal::TERM) {
-        Some(Signal::TERM)
-    } else {
-        stop_on.first()
-    };
-    match signal {
-        Some(signal) => Ok(Rehearse { after, signal }),
-        None => Err("no signal is a stop request; use --stop-on".to_owned()),
-    }
-}
-
-/// Reads the limit of a report, in bytes.
-pub(crate) fn parse_report_limit(text: &str) -> Result<usize, String> {
-    let digits = text.bytes().all(|b| b.is_ascii_digit());
-    match text.parse() {
-        Ok(limit) if digits && limit >= LOWEST_LIMIT => Ok(limit),
-        Ok(_) if digits => Err(format!(
-            "'{text}' has no room for a report; use {LOWEST_LIMIT} or more"
-        )),
-        _ => Err(format!(
-            "'{text}' is not a number of bytes; use for example 2048"
-        )),
-    }
-}
-
-/// Reads `--log-format`.
-pub(crate) fn parse_log_format(text: &str) -> Result<LogFormat, String> {
-    match text {
-        "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        _ => Err(format!("'{text}' is not a format; use text or json")),
-    }
-}
-
-/// Reads `--leftovers`.
-pub(crate) fn parse_leftovers(text: &str) -> Result<LeftoverPolicy, String> {
-    match text {
-        "auto" => Ok(LeftoverPolicy::Auto),
-        "stop" => Ok(LeftoverPolicy::Stop),
-        "wait" => Ok(LeftoverPolicy::Wait),
-        "leave" => Ok(LeftoverPolicy::Leave),
-        _ => Err(format!(
-            "'{text}' is not a policy; use auto, stop, wait or leave"
-        )),
-    }
-}
-
-/// Reads an exit code, 0 to 255.
-pub(crate) fn parse_code(text: &str) -> Result<u8, String> {
-    // `u8::from_str` would also take a plus sign.
-    match text.parse() {
-        Ok(code) if text.bytes().all(|b| b.is_ascii_digit()) => Ok(code),
-        _ => Err(format!(
-            "'{text}' is not an exit code; use a number from 0 to 255"
-        )),
-    }
-}
-
-/// Checks a log filter: levels and `MODULE=LEVEL`, separated by commas, and then `/TEXT`
-/// that a line must contain.
-///
-/// # Errors
-/// One line, for a filter about which `env_logger` would print a warning of its own, or
-/// that lets nothing through by mistake.
-pub(crate) fn check_log_filter(text: &str) -> Result<(), String> {
-    let refused = |part: &str, why| {
-        let advice = "use error, warn, info, debug or off";
-        Err(format!("'{part}' {why}; {advice}"))
-    };
-    let is_level = |text: &str| text.parse::<log::LevelFilter>().is_ok();
-    let (directives, contained) = text.split_once('/').unwrap_or((text, ""));
-    if contained.contains('/') {
-        return refused(text, "has more than one '/'");
-    }
-    for directive in directives.split(',').map(str::trim) {
-        let (module, level) = match directive.split_once('=') {
-            Some((module, level)) => (module, Some(level.trim())),
-            None => (directive, None),
-        };
-        if level.is_some_and(|level| !(level.is_empty() || is_level(level))) {
-            return refused(directive, "does not end in a level");
-        }
-        let is_own = module.starts_with(env!("CARGO_CRATE_NAME"));
-        if !is_own && (level.is_some() || !is_level(module)) {
-            return refused(module, "is neither a level nor a module of this program");
-        }
-    }
-    Ok(())
-}
-
-/// Reads a switch from an environment variable.
-pub(crate) fn parse_switch(text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "1" | "true" | "yes" | "on" => Ok(true),
-        "0" | "false" | "no" | "off" => Ok(false),
-        _ => Err(format!(
-            "'{text}' is not a switch; use 1, true, yes, on or 0, false, no, off"
-        )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn grace_periods_are_read() {
-        for (text, milliseconds) in [
-            ("10", 10_000),
-            ("0", 0),
-            ("0.5", 500),
-            ("1.5s", 1_500),
-            ("1.5m", 90_000),
-            ("10s", 10_000),
-            ("500ms", 500),
-            ("1m30s", 90_000),
-            ("1m 30s", 90_000),
-            ("2min", 120_000),
-            ("0s", 0),
-            ("00", 0),
-            ("2147483647", 2_147_483_647_000),
-        ] {
-            let expected = Grace::For(Duration::from_millis(milliseconds));
-            assert_eq!(parse_grace(text), Ok(expected), "{text}");
-        }
-        assert_eq!(parse_grace("infinity"), Ok(Grace::Infinite));
-    }
-
-    #[test]
-    fn what_is_no_grace_period_is_refused() {
-        for text in [
-            "",
-            "-1",
-            "-1s",
-            "+1",
-            "abc",
-            "1x",
-            "NaN",
-            "nan",
-            "inf",
-            "Infinity",
-            ".",
-            "1.2.3",
-            "s",
-            "1e3",
-            "5M",
-            "1month",
-            "1h 2w",
-            "1y",
-            "2147483648",
-            "99999999999999999999",
-            "99999999999999999999s",
-            "999999999999999y",
-            "18446744073709551615",
-            "ten",
-            "10 seconds!",
-            "0x10",
-        ] {
-            assert!(
-                parse_grace(text).is_err(),
-                "{text:?} gave {:?}",
-                parse_grace(text)
-            );
-        }
-    }
-
-    #[test]
-    fn rewritings_are_read() {
-        let quit = Signal::from_number(3);
-        assert_eq!(parse_rewrite("TERM:QUIT"), Ok((Signal::TERM, quit)));
-        assert_eq!(parse_rewrite("15:3"), Ok((Signal::TERM, quit)));
-        assert_eq!(parse_rewrite("SIGTERM:0"), Ok((Signal::TERM, None)));
-        for text in [
-            "",
-            ":",
-            "TERM",
-            "TERM:",
-            ":TERM",
-            "0:TERM",
-            "TERM:QUIT:INT",
-            "KILL:TERM",
-            "STOP:TERM",
-            "CHLD:TERM",
-            "TERM:00",
-            "TERM:65",
-        ] {
-            assert!(parse_rewrite(text).is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn one_signal_cannot_become_two() {
-        let mut rewrite = Vec::new();
-        let to_int = (Signal::TERM, Some(Signal::INT));
-        assert_eq!(add_rewrite(&mut rewrite, to_int), Ok(()));
-        assert_eq!(
-            add_rewrite(&mut rewrite, to_int),
-            Ok(()),
-            "the same again is no harm"
-        );
-        assert_eq!(rewrite, [to_int]);
-        assert!(add_rewrite(&mut rewrite, (Signal::TERM, None)).is_err());
-    }
-
-    #[test]
-    fn stop_signals_add_up_and_none_clears() {
-        let mut set = default_stop_on();
-        let mut named = SignalSet::EMPTY;
-        add_stop_on(&mut set, &mut named, "RTMIN+3").unwrap();
-        assert!(set.contains(Signal::TERM) && set.contains(Signal::from_number(37).unwrap()));
-        add_stop_on(&mut set, &mut named, "none").unwrap();
-        assert_eq!((set, named), (SignalSet::EMPTY, SignalSet::EMPTY));
-        for text in ["KILL", "STOP", "CHLD", "NOPE", ""] {
-            assert!(add_stop_on(&mut set, &mut named, text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn codes_and_switches_are_read() {
-        assert_eq!(parse_code("143"), Ok(143));
-        for text in ["256", "-1", "+1", "", "x"] {
-            assert!(parse_code(text).is_err(), "{text:?}");
-        }
-        assert_eq!(parse_code("0"), Ok(0));
-        assert_eq!(parse_code("1"), Ok(1));
-        for text in ["1", "TRUE", "Yes", "on"] {
-            assert_eq!(parse_switch(text), Ok(true));
-        }
-        for text in ["0", "false", "No", "off"] {
-            assert_eq!(parse_switch(text), Ok(false));
-        }
-        assert!(parse_switch("2").is_err());
-    }
-
-    #[test]
-    fn a_stop_delay_is_shorter_than_the_grace_period() {
-        let seconds = Duration::from_secs;
-        let grace = Grace::For(seconds(10));
-        assert_eq!(parse_stop_delay("9", grace), Ok(seconds(9)));
-        assert_eq!(parse_stop_delay("0", grace), Ok(seconds(0)));
-        assert_eq!(
-            parse_stop_delay("0", Grace::For(seconds(0))),
-            Ok(seconds(0))
-        );
-        assert_eq!(parse_stop_delay("99", Grace::Infinite), Ok(seconds(99)));
-        for text in ["10", "11", "x", "-1", "infinity"] {
-            assert!(parse_stop_delay(text, grace).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_rehearsal_has_a_time_and_a_signal() {
-        let both = default_stop_on();
-        let read = |text, stop_on, rewrite: &[_]| parse_rehearse(text, true, stop_on, rewrite);
-        let at = |after, signal| Ok(Rehearse { after, signal });
-        let five = Some(Duration::from_secs(5));
-        assert_eq!(read("5", both, &[]), at(five, Signal::TERM));
-        assert_eq!(read("ready", both, &[]), at(None, Signal::TERM));
-        // What is dropped or forwarded as another signal.
-        let to_int = (Signal::TERM, Some(Signal::INT));
-        assert_eq!(read("5", both, &[to_int]), at(five, Signal::TERM));
-        let dropped = (Signal::TERM, None);
-        assert_eq!(read("5", both, &[dropped]), at(five, Signal::INT));
-        assert!(read("5", both, &[dropped, (Signal::INT, None)]).is_err());
-        assert!(read("5", SignalSet::EMPTY, &[]).is_err());
-        for (text, taken) in [
-            ("server", true),
-            ("./server", true),
-            ("/srv/7", true),
-            ("server2", false),
-            ("-5", false),
-            ("5M", false),
-        ] {
-            let why = read(text, both, &[]).unwrap_err();
-            assert_eq!(why.contains("was taken for the duration"), taken, "{why}");
-        }
-        for typed in [false, true] {
-            let why = parse_rehearse("infinity", typed, both, &[]).unwrap_err();
-            assert!(why.contains("never requests a stop"), "{why}");
-        }
-    }
-
-    #[test]
-    fn words_are_read() {
-        assert_eq!(parse_log_format("text"), Ok(LogFormat::Text));
-        assert_eq!(parse_log_format("json"), Ok(LogFormat::Json));
-        assert!(parse_log_format("xml").is_err());
-        for (text, policy) in [
-            ("auto", LeftoverPolicy::Auto),
-            ("stop", LeftoverPolicy::Stop),
-            ("wait", LeftoverPolicy::Wait),
-            ("leave", LeftoverPolicy::Leave),
-        ] {
-            assert_eq!(parse_leftovers(text), Ok(policy));
-        }
-        assert!(parse_leftovers("keep").is_err());
-        for text in [
-            "warn",
-            "off",
-            "debug",
-            "supervise=debug",
-            "warn,supervise::cli=trace",
-            " warn , supervise::run= trace ",
-            "supervise=",
-            "supervise",
-            "debug/SIGTERM",
-            "DEBUG/",
-        ] {
-            assert_eq!(check_log_filter(text), Ok(()), "{text}");
-        }
-        for text in [
-            "",
-            ",",
-            "warm",
-            "debug,warm",
-            "other=debug",
-            "info=debug",
-            "supervise=warm",
-            "supervise=debug=debug",
-            "debug/a/b",
-            "/SIGTERM",
-        ] {
-            assert!(check_log_filter(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn units_that_are_a_typing_error_are_told() {
-        for text in ["5M", "1month", "2months", "1h 2w", "1y"] {
-            let why = parse_grace(text).unwrap_err();
-            assert!(why.contains("unknown unit"), "{why}");
-        }
-        for text in ["5x", "m", ""] {
-            let why = parse_grace(text).unwrap_err();
-            assert!(why.contains("is not a duration"), "{why}");
-        }
-        let why = parse_grace("2147483648").unwrap_err();
-        assert!(why.contains("68 years"), "{why}");
-    }
-
-    #[test]
-    fn signals_that_cannot_be_received_are_refused() {
-        assert_eq!(parse_received("USR1"), Ok(Signal::USR1));
-        for text in ["KILL", "STOP", "CHLD", "NOPE"] {
-            assert!(parse_received(text).is_err(), "{text}");
-        }
-        // But can be sent.
-        assert_eq!(
-            parse_rewrite("TERM:KILL"),
-            Ok((Signal::TERM, Some(Signal::KILL)))
-        );
-        assert_eq!(parse_signal("KILL"), Ok(Signal::KILL));
-    }
-
-    #[test]
-    fn several_rewritings_are_kept() {
-        let mut rewrite = Vec::new();
-        let to_int = (Signal::TERM, Some(Signal::INT));
-        let dropped = (Signal::HUP, None);
-        assert_eq!(add_rewrite(&mut rewrite, to_int), Ok(()));
-        assert_eq!(add_rewrite(&mut rewrite, dropped), Ok(()));
-        assert_eq!(rewrite, [to_int, dropped]);
-    }
-
-    #[test]
-    fn report_limits_are_read() {
-        assert_eq!(parse_report_limit("1024"), Ok(1024));
-        assert_eq!(parse_report_limit("12288"), Ok(12288));
-        for text in ["1023", "0"] {
-            let why = parse_report_limit(text).unwrap_err();
-            assert!(why.contains("has no room for a report"), "{why}");
-        }
-        for text in ["-1", "+2048", "+1", "4k", "", "99999999999999999999"] {
-            let why = parse_report_limit(text).unwrap_err();
-            assert!(why.contains("is not a number of bytes"), "{why}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_upsets_the_parsers(text in ".{0,20}") {
-            let _ = (parse_grace(&text), parse_rewrite(&text), parse_code(&text));
-        }
-    }
 }

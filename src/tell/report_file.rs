@@ -37,7 +37,7 @@ impl ReportFile {
     /// # Errors
     /// One line: what is wrong with the path.
     pub(crate) fn open(to: &ReportPath) -> Result<Self, String> {
-        let ReportPath { by, path } = to;
+        let ReportPath { source, path } = to;
         // To wait for the reader of a pipe would be to wait for ever. Not emptied before
         // it is known to be no other's.
         let flags = OFlag::O_WRONLY
@@ -54,7 +54,7 @@ impl ReportFile {
             .and_then(|file| above_stdio(file).ok_or(Refused::Errno(Errno::EMFILE)))
             .map_err(|why| {
                 let path = path.display();
-                format!("{by}: cannot open '{path}' for writing: {why}")
+                format!("{source}: cannot open '{path}' for writing: {why}")
             })?;
         let _ = nix::unistd::ftruncate(&file, 0);
         let path = path.to_owned();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::ending::Ending;
-use crate::settings::Rehearse;
+use crate::settings::{Rehearse, RehearseAt};
 use crate::signal::Signal;
 use crate::tell::account::{Account, Outcome, Sender, Stop};
 
@@ -54,9 +54,9 @@ fn too_early(account: &Account, rehearse: &Rehearse, ending: Ending, after: Dura
             "command {ending} after {after}: it failed before the stop request; see its own output"
         );
     }
-    let advice = match rehearse.after {
-        Some(_) => "before the stop request; use a shorter time, or --rehearse ready",
-        None => "before it notified READY=1; give --rehearse a time if it never does",
+    let advice = match rehearse.at {
+        RehearseAt::After(_) => "before the stop request; use a shorter time, or --rehearse ready",
+        RehearseAt::Ready => "before it notified READY=1; give --rehearse a time if it never does",
     };
     format!("command {ending} after {after}, {advice}")
 }
