@@ -200,11 +200,6 @@ impl Lifecycle {
         let deliver = delivery.action(stop);
         match self.phase {
             Phase::Running if stop => self.request_stop(by, Some(delivery)),
-            // The shell resumes its job as a group, but a SIGCONT for us alone is meant
-            // for the command as well.
-            Phase::Running if received.signal == Signal::CONT && self.suspended => {
-                vec![deliver.unwrap_or(Action::Resume)]
-            }
             Phase::Delaying if stop => self.cut_delay_short(Some(delivery)),
             Phase::Running | Phase::Delaying | Phase::Stopping => deliver.into_iter().collect(),
             // The command is about to be killed.

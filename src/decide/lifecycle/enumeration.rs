@@ -363,11 +363,6 @@ impl World {
         let is_stop = self.is_stop(received, origin);
         if self.command_alive {
             assert_eq!(begins, is_stop && !self.stop_requested, "a stop begins");
-            if !is_stop && !self.stop_requested {
-                let resumes =
-                    received.signal == Signal::CONT && self.suspended && origin.received_by_command;
-                assert_eq!(actions.contains(&Action::Resume), resumes, "resumed");
-            }
             return;
         }
         let sweeping = self.rest_signaled_after > 0;
