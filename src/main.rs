@@ -71,8 +71,8 @@ fn run(arguments: &[OsString], inherited: Inherited) -> Termination {
             return Termination::Exit(ending::FAILED);
         }
     };
-    tell::log::start(&settings.log, settings.log_format);
-    for warning in &settings.warnings {
+    tell::log::start(&settings.run.log, settings.run.log_format);
+    for warning in &settings.run.warnings {
         log::warn!("{warning}");
     }
     let termination = run::command::run(&settings, inherited);

@@ -192,6 +192,7 @@ mod tests {
     fn command_of(settings: &Settings) -> Vec<&str> {
         settings
             .command
+            .argv
             .iter()
             .map(|word| word.to_str().unwrap())
             .collect()
@@ -205,12 +206,12 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_documentation() {
         let settings = settings("-- cmd");
-        assert_eq!(settings.grace, Grace::For(Duration::from_secs(30)));
-        assert_eq!(settings.stop_on, values::default_stop_on());
-        assert_eq!(settings.leftovers, LeftoverPolicy::Auto);
-        assert_eq!(settings.forward_to, ForwardTo::Command);
-        assert!(settings.reraise && settings.notify_relay);
-        assert_eq!(settings.log, "warn");
+        assert_eq!(settings.run.grace, Grace::For(Duration::from_secs(30)));
+        assert_eq!(settings.run.stop_on, values::default_stop_on());
+        assert_eq!(settings.command.leftovers, LeftoverPolicy::Auto);
+        assert_eq!(settings.command.forward_to, ForwardTo::Command);
+        assert!(settings.command.reraise && settings.command.notify_relay);
+        assert_eq!(settings.run.log, "warn");
     }
 
     #[test]
@@ -227,7 +228,7 @@ mod tests {
             assert!(!options::is_variable_of(of_another.as_bytes(), option.long));
             let (name, value) = (variable.as_str(), "\u{1}");
             let is_read = match read_with("cmd", &[(name, value)]) {
-                Ok(Invocation::Run(settings)) => settings.warnings.is_empty(),
+                Ok(Invocation::Run(settings)) => settings.run.warnings.is_empty(),
                 _ => true,
             };
             assert_eq!(is_read, option.variable, "{variable}");
@@ -261,41 +262,42 @@ mod tests {
         let Ok(Invocation::Run(settings)) = read(&arguments, &[]) else {
             panic!("refused");
         };
-        assert_eq!(settings.command[1].as_bytes(), word.as_bytes());
+        assert_eq!(settings.command.argv[1].as_bytes(), word.as_bytes());
     }
 
     #[test]
     fn tinis_command_lines_work() {
         let settings = settings("-s -s -p SIGKILL -vvv -w -g -g -e 143 -e 1 -- cmd -e 5");
-        assert_eq!(settings.parent_death, Some(Signal::KILL));
-        assert_eq!(settings.log, "trace");
-        assert!(settings.warn_on_reap);
-        assert_eq!(settings.forward_to, ForwardTo::Group);
-        assert_eq!(settings.remap, [143, 1]);
+        assert_eq!(settings.run.parent_death, Some(Signal::KILL));
+        assert_eq!(settings.run.log, "trace");
+        assert!(settings.run.warn_on_reap);
+        assert_eq!(settings.command.forward_to, ForwardTo::Group);
+        assert_eq!(settings.command.remap, [143, 1]);
         assert_eq!(command_of(&settings), ["cmd", "-e", "5"]);
     }
 
     #[test]
     fn dumb_inits_command_lines_work() {
         let settings = settings("-c -r 15:3 --rewrite 1:0 -v cmd");
-        assert_eq!(settings.forward_to, ForwardTo::Command);
+        assert_eq!(settings.command.forward_to, ForwardTo::Command);
         assert_eq!(
-            settings.rewrite,
+            settings.command.rewrite,
             [(Signal::TERM, Signal::from_number(3)), (Signal::HUP, None)]
         );
-        assert_eq!(settings.log, "info");
+        assert_eq!(settings.run.log, "info");
     }
 
     #[test]
     fn a_signal_after_s_gets_a_hint() {
         assert!(
             settings("-s INT cmd")
+                .command
                 .hint
                 .unwrap()
                 .contains("--stop-on INT")
         );
-        assert_eq!(settings("-s cmd").hint, None);
-        assert_eq!(settings("INT").hint, None);
+        assert_eq!(settings("-s cmd").command.hint, None);
+        assert_eq!(settings("INT").command.hint, None);
     }
 
     #[test]
@@ -316,36 +318,36 @@ mod tests {
             ("SUPERVISE_LOG", "debug"),
         ];
         let all = settings_with("cmd", &environment);
-        assert_eq!(all.grace, Grace::For(Duration::from_secs(5)));
-        assert_eq!(all.stop_delay, Duration::from_secs(1));
-        assert_eq!(all.rewrite.len(), 2);
-        assert!(!all.stop_on.contains(Signal::TERM));
-        assert_eq!(all.leftovers, LeftoverPolicy::Wait);
-        assert_eq!(all.forward_to, ForwardTo::Group);
-        assert_eq!(all.parent_death, Some(Signal::TERM));
-        assert_eq!(all.remap, [143, 130]);
-        assert!(!all.reraise && !all.notify_relay && all.warn_on_reap);
-        assert_eq!(all.log, "debug");
-        assert_eq!(all.report_limit, 2048);
+        assert_eq!(all.run.grace, Grace::For(Duration::from_secs(5)));
+        assert_eq!(all.run.stop_delay, Duration::from_secs(1));
+        assert_eq!(all.command.rewrite.len(), 2);
+        assert!(!all.run.stop_on.contains(Signal::TERM));
+        assert_eq!(all.command.leftovers, LeftoverPolicy::Wait);
+        assert_eq!(all.command.forward_to, ForwardTo::Group);
+        assert_eq!(all.run.parent_death, Some(Signal::TERM));
+        assert_eq!(all.command.remap, [143, 130]);
+        assert!(!all.command.reraise && !all.command.notify_relay && all.run.warn_on_reap);
+        assert_eq!(all.run.log, "debug");
+        assert_eq!(all.run.report_limit, 2048);
 
         let typed = settings_with(
             "-t 7 -c -e 1 -q --stop-on HUP -r USR1:USR2 cmd",
             &environment,
         );
-        assert_eq!(typed.grace, Grace::For(Duration::from_secs(7)));
-        assert_eq!(typed.forward_to, ForwardTo::Command);
-        assert_eq!(typed.remap, [1]);
-        assert_eq!(typed.log, "error");
+        assert_eq!(typed.run.grace, Grace::For(Duration::from_secs(7)));
+        assert_eq!(typed.command.forward_to, ForwardTo::Command);
+        assert_eq!(typed.command.remap, [1]);
+        assert_eq!(typed.run.log, "error");
         assert!(
-            typed.stop_on.contains(Signal::TERM),
+            typed.run.stop_on.contains(Signal::TERM),
             "the list is replaced, not added to"
         );
-        assert_eq!(typed.rewrite.len(), 1);
+        assert_eq!(typed.command.rewrite.len(), 1);
     }
 
     #[test]
     fn an_unknown_variable_is_warned_of_with_the_nearest_one() {
-        let warnings = |name: &str| settings_with("cmd", &[(name, "8")]).warnings;
+        let warnings = |name: &str| settings_with("cmd", &[(name, "8")]).run.warnings;
         for (name, nearest) in [
             ("SUPERVISE_GRACE_PERIOD", "SUPERVISE_GRACE?"),
             ("SUPERVISE_GRAZE", "SUPERVISE_GRACE?"),

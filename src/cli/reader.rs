@@ -12,7 +12,7 @@ use super::advice::{NO_FILE_NAME, unknown_variables};
 use super::options::{is_variable_of, variable_name};
 use crate::decide::rules::{Grace, LeftoverPolicy};
 use crate::settings::{
-    DEFAULT_LIMIT, ForwardTo, LogFormat, RehearseAt, ReportPath, Settings, values,
+    Command, DEFAULT_LIMIT, ForwardTo, LogFormat, RehearseAt, ReportPath, Run, Settings, values,
 };
 use crate::signal::{Signal, SignalSet};
 
@@ -61,65 +61,72 @@ impl Given {
 
 impl Reader<'_> {
     pub(super) fn settings(&self) -> Result<Settings, String> {
+        let command = self.of_the_command()?;
+        let run = self.of_the_run(&command)?;
+        Ok(Settings { run, command })
+    }
+
+    fn of_the_command(&self) -> Result<Command, String> {
+        let argv = self.argv()?;
+        let mut rewrite = Vec::new();
+        for given in self.list("rewrite")? {
+            given.read(|text| values::add_rewrite(&mut rewrite, values::parse_rewrite(text)?))?;
+        }
+        let mut remap = Vec::new();
+        for given in self.list("remap-exit")? {
+            remap.push(given.read(values::parse_code)?);
+        }
+        Ok(Command {
+            hint: self.hint(&argv),
+            argv,
+            leftovers: self.value("leftovers", LeftoverPolicy::Auto, values::parse_leftovers)?,
+            forward_to: self.forward_to()?,
+            rewrite,
+            remap,
+            reraise: !self.switch("no-reraise")?,
+            notify_relay: !self.switch("no-notify-relay")?,
+        })
+    }
+
+    fn of_the_run(&self, command: &Command) -> Result<Run, String> {
         let half_a_minute = Grace::For(Duration::from_secs(30));
         let grace = self.value("grace", half_a_minute, values::parse_grace)?;
         let stop_delay = self.value("stop-delay", Duration::ZERO, |text| {
             values::parse_stop_delay(text, grace)
         })?;
 
-        let mut rewrite = Vec::new();
-        for given in self.list("rewrite")? {
-            given.read(|text| values::add_rewrite(&mut rewrite, values::parse_rewrite(text)?))?;
-        }
-
         let mut stop_on = values::default_stop_on();
         let mut named = SignalSet::EMPTY;
         for given in self.list("stop-on")? {
             given.read(|text| values::add_stop_on(&mut stop_on, &mut named, text))?;
         }
-        if let Some((signal, _)) = rewrite
-            .iter()
-            .find(|(from, to)| to.is_none() && named.contains(*from))
-        {
+        let is_dropped = |(from, to): &&(Signal, _)| Option::is_none(to) && named.contains(*from);
+        if let Some((signal, _)) = command.rewrite.iter().find(is_dropped) {
             return Err(format!(
-                "--stop-on and --rewrite: {signal} cannot be both a stop request and dropped; use one \
-                 of the two"
+                "--stop-on and --rewrite: {signal} cannot be both a stop request and dropped; use \
+                 one of the two"
             ));
         }
 
-        let mut remap = Vec::new();
-        for given in self.list("remap-exit")? {
-            remap.push(given.read(values::parse_code)?);
-        }
-
-        let notify_relay = !self.switch("no-notify-relay")?;
         let on_command_line = self.values("rehearse").is_some();
         let rehearse = self.value("rehearse", None, |text| {
-            values::parse_rehearse(text, on_command_line, stop_on, &rewrite).map(Some)
+            values::parse_rehearse(text, on_command_line, stop_on, &command.rewrite).map(Some)
         })?;
-        if !notify_relay && rehearse.is_some_and(|rehearse| rehearse.at == RehearseAt::Ready) {
+        if !command.notify_relay && rehearse.is_some_and(|it| it.at == RehearseAt::Ready) {
             return Err(
                 "--rehearse ready needs the notifications that --no-notify-relay turns off"
                     .to_owned(),
             );
         }
-        let command = self.command()?;
-        let hint = self.hint(&command);
-        Ok(Settings {
-            command,
+
+        Ok(Run {
             grace,
             stop_delay,
             stop_on,
             stop_on_by_default: stop_on.without(named),
-            leftovers: self.value("leftovers", LeftoverPolicy::Auto, values::parse_leftovers)?,
-            forward_to: self.forward_to()?,
-            rewrite,
             parent_death: self.value("parent-death-signal", None, |text| {
                 values::parse_signal(text).map(Some)
             })?,
-            remap,
-            reraise: !self.switch("no-reraise")?,
-            notify_relay,
             report: self.report()?,
             report_limit: self.value("report-limit", DEFAULT_LIMIT, values::parse_report_limit)?,
             rehearse,
@@ -127,7 +134,6 @@ impl Reader<'_> {
             log: self.log()?,
             warn_on_reap: self.switch("warn-on-reap")?,
             warnings: unknown_variables(self.environment),
-            hint,
         })
     }
 
@@ -196,14 +202,14 @@ impl Reader<'_> {
     }
 
     /// `-s` takes a value in other programs, not here and not in tini.
-    fn hint(&self, command: &[CString]) -> Option<String> {
-        let name = command.first()?.to_str().ok()?;
+    fn hint(&self, argv: &[CString]) -> Option<String> {
+        let name = argv.first()?.to_str().ok()?;
         (self.is_on_command_line("subreaper") && Signal::parse(name).is_some()).then(|| {
             format!("-s takes no value; to make {name} a stop request, use --stop-on {name}")
         })
     }
 
-    fn command(&self) -> Result<Vec<CString>, String> {
+    fn argv(&self) -> Result<Vec<CString>, String> {
         self.command
             .iter()
             .map(|word| {

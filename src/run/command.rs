@@ -30,7 +30,8 @@ use crate::tell::verdict::{self, in_seconds};
 
 /// Runs the command to its end and returns what is to be done last.
 pub(crate) fn run(settings: &Settings, inherited: Inherited) -> Termination {
-    let file = match settings.report.as_ref().map(ReportFile::open).transpose() {
+    let to = settings.run.report.as_ref();
+    let file = match to.map(ReportFile::open).transpose() {
         Ok(file) => file,
         Err(why) => {
             error!("{why}");
@@ -71,7 +72,7 @@ fn conclude(
         info!("stopped after {all} ({command}): {}", account.outcome());
     }
     let mut termination = termination;
-    if let Some(rehearse) = &settings.rehearse
+    if let Some(rehearse) = &settings.run.rehearse
         && account.error.is_none()
     {
         let (lines, passed) = verdict::verdict(&account, rehearse);
@@ -135,17 +136,17 @@ impl<'a> Supervisor<'a> {
         } = started;
         let pid1 = own_pid == 1;
         let rules = Rules {
-            stop_on: settings.stop_on,
-            rewrite: settings.rewrite.clone(),
-            grace: settings.grace,
-            delay: settings.stop_delay,
-            leftovers: settings.leftovers,
+            stop_on: settings.run.stop_on,
+            rewrite: settings.command.rewrite.clone(),
+            grace: settings.run.grace,
+            delay: settings.run.stop_delay,
+            leftovers: settings.command.leftovers,
             pid1,
             job_control: terminal.job_control(),
         };
         let mut events = Events::new();
         events.first = Some(child.pid);
-        if let Some(RehearseAt::After(after)) = settings.rehearse.map(|rehearse| rehearse.at) {
+        if let Some(RehearseAt::After(after)) = settings.run.rehearse.map(|rehearse| rehearse.at) {
             events.timers.arm(Wakeup::Rehearse, after);
         }
         Self {
@@ -155,20 +156,23 @@ impl<'a> Supervisor<'a> {
             terminal,
             relay,
             status_rules: StatusRules {
-                remap: settings.remap.clone(),
-                reraise: settings.reraise && !pid1,
+                remap: settings.command.remap.clone(),
+                reraise: settings.command.reraise && !pid1,
             },
             lifecycle: Lifecycle::new(rules),
             command: Some(child.pid),
             child,
             leftovers: Leftovers::new(
                 own_pid,
-                settings.report.is_some() || settings.rehearse.is_some(),
-                settings.grace == Grace::For(Duration::ZERO),
+                settings.run.report.is_some() || settings.run.rehearse.is_some(),
+                settings.run.grace == Grace::For(Duration::ZERO),
             ),
             oom_kills: cgroup::oom_kills(),
             events,
-            awaits_ready: settings.rehearse.is_some_and(|r| r.at == RehearseAt::Ready),
+            awaits_ready: settings
+                .run
+                .rehearse
+                .is_some_and(|r| r.at == RehearseAt::Ready),
             suspended: false,
         }
     }
@@ -187,7 +191,7 @@ impl<'a> Supervisor<'a> {
             let over = self.account.killing.then_some(Duration::ZERO);
             relay.finish(left.or(over));
         }
-        if self.settings.report.is_some() {
+        if self.settings.run.report.is_some() {
             self.account.oom_kills = self.new_oom_kills();
         }
         termination
@@ -227,7 +231,7 @@ impl<'a> Supervisor<'a> {
     /// For whom a signal was.
     fn origin(&mut self, received: &Received) -> Origin {
         let signal = received.signal;
-        let ignored_at_start = self.settings.stop_on_by_default.contains(signal)
+        let ignored_at_start = self.settings.run.stop_on_by_default.contains(signal)
             && process::own_pid() != 1
             && signals::is_ignored(signal);
         let facts = if origin::may_be_for_group(signal) {
@@ -251,7 +255,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn rehearse(&mut self) -> ControlFlow<Termination> {
-        match self.settings.rehearse {
+        match self.settings.run.rehearse {
             Some(rehearse) => self.feed(Event::Rehearse(rehearse.signal)),
             None => Continue(()),
         }
@@ -302,7 +306,7 @@ impl<'a> Supervisor<'a> {
             }
             Waited::Ended(pid, ending) => {
                 self.account.note_reaped(pid, ending);
-                if self.settings.warn_on_reap {
+                if self.settings.run.warn_on_reap {
                     warn!("reaped orphan pid {pid}: {ending}");
                 } else {
                     debug!("reaped orphan pid {pid}: {ending}");
@@ -337,7 +341,7 @@ impl<'a> Supervisor<'a> {
         self.events.first = None;
         self.terminal.take_back();
         if let Some(failure) = self.child.exec_error() {
-            let hint = match &self.settings.hint {
+            let hint = match &self.settings.command.hint {
                 Some(hint) if failure.status == ending::NOT_FOUND => format!(" ({hint})"),
                 _ => String::new(),
             };
@@ -434,7 +438,7 @@ impl<'a> Supervisor<'a> {
                     Some(_) => "forwarding the stop request",
                     None => "sending SIGTERM to the other processes",
                 };
-                let delay = humantime::format_duration(self.settings.stop_delay);
+                let delay = humantime::format_duration(self.settings.run.stop_delay);
                 info!("{what} in {delay} (--stop-delay)");
             }
             Notice::Stuck(signal) => warn!(
@@ -443,7 +447,7 @@ impl<'a> Supervisor<'a> {
             ),
             Notice::Waiting => self.say_waiting(),
             Notice::GraceOver => {
-                warn!("{} expired: sending SIGKILL", self.settings.grace);
+                warn!("{} expired: sending SIGKILL", self.settings.run.grace);
                 self.name_remaining();
                 self.tell_manager("STATUS=The grace period is over, sending SIGKILL");
             }
@@ -459,7 +463,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn say_stopping(&mut self, request: Request) {
-        let grace = self.settings.grace;
+        let grace = self.settings.run.grace;
         let (signal, sender) = match request {
             Request::Signal(received) => (received.signal, sender(&received)),
             Request::Rehearsal(signal) => (signal, Sender::Rehearsal),
@@ -520,7 +524,7 @@ impl<'a> Supervisor<'a> {
             .until(Wakeup::Lifecycle(Timer::GraceOver))
         {
             Some(left) => format!("SIGKILL in {}", in_seconds(left)),
-            None => format!("no SIGKILL ({})", self.settings.grace),
+            None => format!("no SIGKILL ({})", self.settings.run.grace),
         };
         warn!("still waiting for processes to exit: {when}");
         self.name("is still running");
@@ -528,7 +532,7 @@ impl<'a> Supervisor<'a> {
 
     /// Names those that are to end and have not.
     fn name(&self, what: &str) -> Remaining {
-        let alone = self.settings.leftovers == LeftoverPolicy::Leave;
+        let alone = self.settings.command.leftovers == LeftoverPolicy::Leave;
         self.leftovers.name(what, self.command, alone)
     }
 }

@@ -48,7 +48,11 @@ pub(super) fn start(
     let adoption = become_subreaper(own_pid);
     set_parent_death_signal(settings)?;
     let relay = open_relay(settings)?;
-    let mut terminal = Terminal::inspect(own_pid, settings.forward_to, settings.parent_death);
+    let mut terminal = Terminal::inspect(
+        own_pid,
+        settings.command.forward_to,
+        settings.run.parent_death,
+    );
     let child = fork_command(settings, inherited, own_pid, &terminal, relay.as_ref())?;
     terminal.note_started(child.pid);
     close_inherited(own_pid, report, relay.as_ref(), &terminal);
@@ -76,7 +80,7 @@ fn become_subreaper(own_pid: i32) -> nix::Result<()> {
 }
 
 fn set_parent_death_signal(settings: &Settings) -> Result<(), String> {
-    let Some(signal) = settings.parent_death else {
+    let Some(signal) = settings.run.parent_death else {
         return Ok(());
     };
     let parent = nix::unistd::getppid().as_raw();
@@ -90,9 +94,10 @@ fn set_parent_death_signal(settings: &Settings) -> Result<(), String> {
 
 fn open_relay(settings: &Settings) -> Result<Option<Relay>, String> {
     let listen = settings
+        .run
         .rehearse
         .is_some_and(|rehearse| rehearse.at == RehearseAt::Ready);
-    if !settings.notify_relay {
+    if !settings.command.notify_relay {
         return Ok(None);
     }
     match Relay::open(listen) {
@@ -123,7 +128,7 @@ fn fork_command(
         variables: &OF_THIS_RUN,
     };
     let spawned = match relay {
-        None => spawn(&settings.command, setup),
+        None => spawn(&settings.command.argv, setup),
         Some(relay) => {
             let [report, rehearse, delay] = OF_THIS_RUN;
             let own_pid = own_pid.to_string();
@@ -137,7 +142,7 @@ fn fork_command(
                 Variable::Default(relay::MAIN_VARIABLE, OsStr::new(&own_pid)),
             ];
             let variables = &variables;
-            spawn(&settings.command, Setup { variables, ..setup })
+            spawn(&settings.command.argv, Setup { variables, ..setup })
         }
     };
     spawned.map_err(|errno| {

@@ -42,7 +42,8 @@ impl Supervisor<'_> {
         if stop {
             self.note_asked(received.signal);
         }
-        let targets = self.targets(to_group || self.settings.forward_to == ForwardTo::Group);
+        let targets =
+            self.targets(to_group || self.settings.command.forward_to == ForwardTo::Group);
         let group = targets.iter().find_map(|target| match target {
             Target::Group(group) => Some(*group),
             Target::Process(_) | Target::Everyone => None,
@@ -131,7 +132,7 @@ impl Supervisor<'_> {
     /// Sends the command a signal of ours, if it is there.
     pub(super) fn send(&mut self, signal: Signal) {
         let stop = signal == Signal::KILL;
-        for target in self.targets(self.settings.forward_to == ForwardTo::Group) {
+        for target in self.targets(self.settings.command.forward_to == ForwardTo::Group) {
             let sent = self.leftovers.send(target, &Received::plain(signal), stop);
             said(target, signal, sent);
         }

@@ -19,8 +19,15 @@ pub(crate) const LOWEST_LIMIT: usize = 1024;
 /// Everything that the command line and the environment can set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
-    /// The command and its arguments; never empty.
-    pub(crate) command: Vec<CString>,
+    /// What holds for all that `supervise` does.
+    pub(crate) run: Run,
+    /// What is about the command.
+    pub(crate) command: Command,
+}
+
+/// How a run is stopped, and what is told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
     /// The grace period.
     pub(crate) grace: Grace,
     /// How long a stop request waits before it is forwarded.
@@ -29,20 +36,8 @@ pub(crate) struct Settings {
     pub(crate) stop_on: SignalSet,
     /// Those of them that are stop requests by default only, not because they were given.
     pub(crate) stop_on_by_default: SignalSet,
-    /// What to do with processes that outlive the command.
-    pub(crate) leftovers: LeftoverPolicy,
-    /// Where signals are forwarded to.
-    pub(crate) forward_to: ForwardTo,
-    /// Signals that are forwarded as another one; `None` drops the signal.
-    pub(crate) rewrite: Vec<(Signal, Option<Signal>)>,
     /// The signal that the kernel sends us when our parent exits.
     pub(crate) parent_death: Option<Signal>,
-    /// Exit statuses that become 0.
-    pub(crate) remap: Vec<u8>,
-    /// Whether to kill ourselves with the signal that killed the command.
-    pub(crate) reraise: bool,
-    /// Whether notifications are relayed to the service manager.
-    pub(crate) notify_relay: bool,
     /// Where the report of the run goes.
     pub(crate) report: Option<ReportPath>,
     /// The limit of the report in bytes.
@@ -57,6 +52,25 @@ pub(crate) struct Settings {
     pub(crate) warn_on_reap: bool,
     /// Warnings about what was given; the run starts nevertheless.
     pub(crate) warnings: Vec<String>,
+}
+
+/// What is run, how it is signaled, and what its exit means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Command {
+    /// The command and its arguments; never empty.
+    pub(crate) argv: Vec<CString>,
+    /// What to do with processes that outlive the command.
+    pub(crate) leftovers: LeftoverPolicy,
+    /// Where signals are forwarded to.
+    pub(crate) forward_to: ForwardTo,
+    /// Signals that are forwarded as another one; `None` drops the signal.
+    pub(crate) rewrite: Vec<(Signal, Option<Signal>)>,
+    /// Exit statuses that become 0.
+    pub(crate) remap: Vec<u8>,
+    /// Whether to kill ourselves with the signal that killed the command.
+    pub(crate) reraise: bool,
+    /// Whether notifications are relayed to the service manager.
+    pub(crate) notify_relay: bool,
     /// Advice to log if the command is not found.
     pub(crate) hint: Option<String>,
 }

@@ -184,14 +184,15 @@ impl Account {
         Self {
             command: settings
                 .command
+                .argv
                 .iter()
                 .map(|word| word.to_string_lossy().into_owned())
                 .collect(),
             pid: None,
             started: SystemTime::now(),
-            grace: settings.grace,
-            delay: settings.stop_delay,
-            accepted: settings.remap.clone(),
+            grace: settings.run.grace,
+            delay: settings.run.stop_delay,
+            accepted: settings.command.remap.clone(),
             stop: None,
             stop_signals: Vec::new(),
             ended: None,
@@ -205,7 +206,7 @@ impl Account {
             oom_kills: None,
             ran: Duration::ZERO,
             exit_status: 0,
-            limit: settings.report_limit,
+            limit: settings.run.report_limit,
         }
     }
 
