@@ -11,18 +11,17 @@ const NEVER: &str = "trap '' TERM; while :; do sleep 0.05; done";
 #[test]
 fn leftovers_are_signaled_after_the_command_exits() {
     for home in homes() {
-        // The worker is asked after its parent has gone: it says who its
-        // parent is then, which is supervise.
+        // The worker is signaled after its parent has exited.
         let script = "
-            (trap 'read -r _ _ _ parent _ < /proc/self/stat; echo worker saved; exit 0' TERM
+            (trap 'echo worker saved; exit 0' TERM
              echo ready 1; while :; do sleep 0.01; done) &
-            trap 'kill -0 $! && echo command ends first; exit 4' TERM
+            trap 'kill -0 $! && echo command exits first; exit 4' TERM
             echo ready 2; while :; do sleep 0.01; done";
         let mut run = start(home).shell(script);
         run.ready();
         run.ready();
         run.signal(libc::SIGTERM);
-        run.expect_line("command ends first");
+        run.expect_line("command exits first");
         run.expect_line("worker saved");
         run.expect_exit(4);
         run.expect_no_log("supervise: ");
@@ -31,7 +30,7 @@ fn leftovers_are_signaled_after_the_command_exits() {
 
 #[test]
 fn a_stop_request_resumes_a_suspended_leftover() {
-    // With -g it is asked with the group, and nobody asks it again.
+    // With -g it is signaled with the group, and not again.
     for (home, options) in homes()
         .into_iter()
         .flat_map(|home| [(home, ""), (home, "-g")])
@@ -54,17 +53,18 @@ fn a_stop_request_resumes_a_suspended_leftover() {
 #[test]
 fn the_deadline_holds_for_all_processes() {
     for home in homes() {
-        let script = format!(
-            "(trap '' TERM; echo ready 1; {NEVER}) & trap 'exit 0' TERM; echo ready 2; while :; do sleep 0.01; done"
-        );
+        let script = format!("(trap '' TERM; echo ready 1; {NEVER}) & {EXITS}");
         let mut run = start(home).options("-t 500ms").shell(&script);
         run.ready();
         run.ready();
-        let asked = Instant::now();
+        let requested = Instant::now();
         run.signal(libc::SIGTERM);
         run.expect_exit(0);
-        assert!(asked.elapsed() >= Duration::from_millis(500), "{home:?}");
-        // Its output ends, so that everyone who had it has ended.
+        assert!(
+            requested.elapsed() >= Duration::from_millis(500),
+            "{home:?}"
+        );
+        // Its output is at its end: all processes that had it open have exited.
         run.rest();
         run.expect_log("did not exit");
     }
@@ -75,8 +75,8 @@ fn no_process_is_signaled_twice() {
     let fixture = fixture();
     for home in homes() {
         for options in ["", "-g"] {
-            // The command hangs, so that the rest is asked before it has ended,
-            // then ends before the deadline.
+            // The command hangs, so that the others are signaled before it exits, and then
+            // exits before the deadline.
             let script = format!(
                 "{fixture} print-signals & trap 'read _ < $FIFO; exit 0' TERM; echo ready 2
                  while :; do sleep 0.01; done"
@@ -88,26 +88,15 @@ fn no_process_is_signaled_twice() {
                 .options("-t 2s --leftovers stop")
                 .variable("FIFO", &fifo)
                 .shell(&script);
-            let both = [run.line(), run.line()];
-            assert!(
-                both.iter().all(|line| line.starts_with("ready ")),
-                "{both:?}"
-            );
+            run.ready();
+            run.ready();
             run.signal(libc::SIGTERM);
             // With -g at once, otherwise at three quarters.
             run.expect_signal(15);
             std::fs::write(&fifo, "go\n").unwrap();
             run.expect_exit(0);
-            let rest: Vec<String> = run
-                .rest()
-                .into_iter()
-                .filter(|line| !line.starts_with("18 "))
-                .collect();
-            assert_eq!(
-                rest,
-                Vec::<String>::new(),
-                "{home:?} {options:?}: asked again"
-            );
+            let rest = run.rest();
+            assert!(rest.iter().all(|line| line.starts_with("18 ")), "{rest:?}");
         }
     }
 }
@@ -115,23 +104,28 @@ fn no_process_is_signaled_twice() {
 #[test]
 fn other_processes_are_signaled_at_three_quarters_if_the_command_hangs() {
     for home in homes() {
-        let script = "(trap 'echo saved; exit 0' TERM; echo ready 1; while :; do sleep 0.01; done) & trap : TERM; echo ready 2; while :; do sleep 0.01; done";
-        let mut run = start(home).options("-t 2s").shell(script);
+        let worker = format!("(trap 'echo saved; exit 0' TERM; echo ready 1; {LOOP})");
+        let mut run = start(home)
+            .options("-t 2s")
+            .shell(&format!("{worker} & trap : TERM; echo ready 2; {LOOP}"));
         run.ready();
         run.ready();
-        let asked = Instant::now();
+        let requested = Instant::now();
         run.signal(libc::SIGTERM);
         run.expect_line("saved");
-        assert!(asked.elapsed() >= Duration::from_millis(1500), "{home:?}");
+        assert!(
+            requested.elapsed() >= Duration::from_millis(1500),
+            "{home:?}"
+        );
         run.expect_killed(libc::SIGKILL);
     }
 }
 
 #[test]
 fn few_descriptors_are_enough_to_signal_all_processes() {
-    // Found one by one: as PID 1 because `-g` has signaled some already. The worker is
-    // no child of supervise, so that a descriptor is wanted for it. The whole grace
-    // period is there for the answer, however busy the machine is.
+    // They are found one by one: as PID 1 because `-g` has signaled some already. The worker
+    // is not a child of supervise and takes a descriptor. The whole grace period is there for
+    // the answer, however busy the machine is.
     let worker = "trap 'echo saved; exit 0' TERM; echo ready 1; while :; do sleep 0.01; done";
     let parent = "trap : TERM; sh -c \"$0\" & wait; wait";
     let command = "setsid sh -c \"$0\" \"$1\" & trap 'exit 0' TERM; while :; do sleep 0.05; done";
@@ -149,8 +143,9 @@ fn few_descriptors_are_enough_to_signal_all_processes() {
     }
 }
 
-/// A program in a session of its own, started by a shell that has ended.
-const DAEMON: &str = "setsid sh -c 'trap \"echo daemon saved; exit 0\" TERM; echo ready $$; while :; do sleep 0.01; done' &";
+/// A program in a session of its own, started by a shell that has exited.
+const DAEMON: &str = "setsid sh -c 'trap \"echo daemon saved; exit 0\" TERM; echo ready $$
+                      while :; do sleep 0.01; done' &";
 
 #[test]
 fn processes_in_other_sessions_are_signaled() {
@@ -160,9 +155,7 @@ fn processes_in_other_sessions_are_signaled() {
             format!("(({DAEMON}) &)"),
             format!("nohup {DAEMON}"),
         ] {
-            let mut run = start(home).shell(&format!(
-                "{escape}\ntrap 'exit 0' TERM; echo ready 0; while :; do sleep 0.01; done"
-            ));
+            let mut run = start(home).shell(&format!("{escape}\n{EXITS}"));
             run.ready();
             run.ready();
             run.signal(libc::SIGTERM);
@@ -185,9 +178,9 @@ fn a_process_forked_during_the_scan_is_signaled() {
             "{fixture} forks-when-told & trap 'exit 0' TERM; while :; do sleep 0.01; done"
         ));
     run.ready();
-    // The child of the run is its tracer.
+    // The parent of supervise is its tracer.
     send(run.command(), libc::SIGTERM);
-    // Of what was forked after its parent's children were read.
+    // The process that was forked after the children of its parent were read.
     run.ready();
     run.expect_signal(15);
     run.expect_exit(0);
@@ -197,8 +190,8 @@ fn a_process_forked_during_the_scan_is_signaled() {
 fn a_process_forked_by_another_thread_is_signaled() {
     let fixture = fixture();
     let mut run = start(Home::Plain).options("-t 1s").shell(&format!(
-        "{fixture} thread-fork sh -c 'trap \"echo saved; exit 0\" TERM; echo ready $$; while :; do sleep 0.01; done' &
-         trap 'exit 0' TERM; echo ready 0; while :; do sleep 0.01; done"
+        "{fixture} thread-fork sh -c 'trap \"echo saved; exit 0\" TERM; echo ready $$; {LOOP}' &
+         {EXITS}"
     ));
     run.ready();
     run.ready();
@@ -212,11 +205,11 @@ fn a_nested_pid_namespace_is_killed_at_the_deadline() {
     if lacks_root("a PID namespace") {
         return;
     }
-    // PID 1 of the inner one does not end by SIGTERM, nor does unshare.
-    let mut run = start(Home::Plain).options("-t 500ms").shell(
-        "unshare --pid --fork sh -c 'echo ready $$; sleep 1005; :' &
-         trap 'exit 0' TERM; echo ready 0; while :; do sleep 0.01; done",
-    );
+    // SIGTERM kills neither PID 1 of the nested namespace nor unshare.
+    let nested = "unshare --pid --fork sh -c 'echo ready $$; sleep 1005; :'";
+    let mut run = start(Home::Plain)
+        .options("-t 500ms")
+        .shell(&format!("{nested} & {EXITS}"));
     run.ready();
     run.ready();
     run.signal(libc::SIGTERM);
@@ -227,13 +220,8 @@ fn a_nested_pid_namespace_is_killed_at_the_deadline() {
 #[test]
 fn processes_that_fork_without_end_are_all_killed() {
     for home in homes() {
-        // Each leaves the session and ignores what it is asked. The number is
-        // what they are found by.
-        let marker = format!(
-            "{}.{}",
-            987_654,
-            std::process::id() + u32::from(home == Home::Pid1)
-        );
+        // Each leaves the session and ignores SIGTERM. They are found by this argument.
+        let marker = format!("987654.{}", std::process::id());
         let script = format!(
             "trap '' TERM; echo ready $$; i=0
              while :; do (setsid sleep {marker} &); i=$((i+1)); [ $i -lt 300 ] || i=0; sleep 0.003; done"
@@ -243,17 +231,12 @@ fn processes_that_fork_without_end_are_all_killed() {
         eventually("it has forked", || !with_argument(&marker).is_empty());
         run.signal(libc::SIGTERM);
         run.expect_killed(libc::SIGKILL);
-        assert_eq!(
-            with_argument(&marker),
-            Vec::<i32>::new(),
-            "{home:?}: {}",
-            run.errors()
-        );
+        let left = with_argument(&marker);
+        assert!(left.is_empty(), "{home:?}: {left:?} {}", run.errors());
     }
 }
 
-/// The processes that have this word on their command line, after the name of
-/// a program.
+/// The processes with this first argument.
 fn with_argument(word: &str) -> Vec<i32> {
     std::fs::read_dir("/proc")
         .unwrap()
@@ -271,9 +254,9 @@ fn with_argument(word: &str) -> Vec<i32> {
 
 #[test]
 fn the_policy_decides_about_leftovers() {
-    // The command ends by itself and leaves a process that writes when it is
-    // asked; what follows depends on the policy and the home.
-    let script = "(trap 'echo asked; exit 0' TERM; echo ready $$; while :; do sleep 0.01; done) & read -r line < $FIFO; exit 3";
+    // The command exits by itself and leaves a process that prints on SIGTERM.
+    let worker = format!("trap 'echo signaled; exit 0' TERM; echo ready $$; {LOOP}");
+    let script = format!("({worker}) & read -r line < $FIFO; exit 3");
     for home in homes() {
         for (policy, stops) in [("auto", home.is_pid1()), ("stop", true), ("leave", false)] {
             let folder = Folder::new();
@@ -281,13 +264,13 @@ fn the_policy_decides_about_leftovers() {
             let mut run = start(home)
                 .options(&format!("-v --leftovers {policy}"))
                 .variable("FIFO", &fifo)
-                .shell(script);
+                .shell(&script);
             run.ready();
             let worker = children_of(run.command())[0];
             let _leftover = (!home.is_pid1()).then(|| Leftover(worker));
             std::fs::write(&fifo, "go\n").unwrap();
             if stops {
-                run.expect_line("asked");
+                run.expect_line("signaled");
             }
             run.expect_exit(3);
             let is_left = !stops && !home.is_pid1();
@@ -305,7 +288,8 @@ fn the_policy_decides_about_leftovers() {
 
 #[test]
 fn wait_lasts_until_the_last_leftover_exits_or_a_stop_request() {
-    let script = "(trap 'echo asked; exit 0' TERM; echo ready $$; read -r line < $FIFO) & read -r line < $FIRST; exit 3";
+    let script = "(trap 'echo signaled; exit 0' TERM; echo ready $$; read -r line < $FIFO) &
+                  read -r line < $FIRST; exit 3";
     for home in homes() {
         for stop in [false, true] {
             let folder = Folder::new();
@@ -321,7 +305,7 @@ fn wait_lasts_until_the_last_leftover_exits_or_a_stop_request() {
             assert!(run.is_running(), "{home:?}");
             if stop {
                 run.signal(libc::SIGTERM);
-                run.expect_line("asked");
+                run.expect_line("signaled");
             } else {
                 std::fs::write(&fifo, "go\n").unwrap();
             }
@@ -342,7 +326,7 @@ fn with_leave_only_the_command_is_killed_at_the_deadline() {
     let _leftover = Leftover(worker);
     run.signal(libc::SIGTERM);
     run.expect_killed(libc::SIGKILL);
-    assert!(is_alive(worker), "it was to be left");
+    assert!(is_alive(worker), "it should still run");
 }
 
 #[test]
@@ -363,9 +347,8 @@ time.sleep(1000)\" &
     let _leftover = Leftover(left);
     run.signal(libc::SIGUSR1);
     run.expect_exit(0);
-    let said = run.errors();
-    assert!(said.contains("left running: pid "), "{said}");
-    assert!(!said.contains("more"), "{said}");
+    run.expect_log("left running: pid ");
+    run.expect_no_log("more");
 }
 
 #[test]
@@ -376,7 +359,7 @@ fn with_leave_only_the_command_is_logged() {
             .shell("sleep 1030 & trap '' TERM; echo ready $$; exec sleep 1031");
         run.ready();
         let command = run.command();
-        // Not ours to stop, but this test's to end.
+        // supervise does not stop it, so the test does.
         let _worker = Leftover(children_of(command)[0]);
         run.signal(libc::SIGTERM);
         run.expect_killed(libc::SIGKILL);
@@ -388,38 +371,29 @@ fn with_leave_only_the_command_is_logged() {
 
 #[test]
 fn auto_stops_leftovers_below_an_init_that_exits_with_supervise() {
-    if !(Home::Pid1.is_possible() && is_root()) {
-        skipped("a PID namespace needs root");
+    if lacks_root("a PID namespace") || !Home::Pid1.is_possible() {
         return;
     }
-    // A shell that is PID 1, runs supervise and exits; by its name it is an init that does.
+    // A shell is PID 1, runs supervise and exits; its name is that of an init that does so.
     for (name, before, stops) in [
         ("tini", "", true),
         ("docker-init", "", true),
         // A script may go on.
         ("sh", "", false),
-        // What else it has started does not end with us.
+        // Its other child does not exit with supervise.
         ("tini", "sleep 1051 &", false),
     ] {
         let folder = Folder::new();
         let shell = std::fs::canonicalize("/bin/sh").unwrap();
         let init = folder.copy_program(shell.to_str().unwrap(), name, 0o755);
-        let (ready, told) = (folder.file("ready"), folder.file("told"));
+        let (ready, signaled) = (folder.file("ready"), folder.file("signaled"));
         let script = format!(
-            "{before} {SUPERVISE} -v -- sh -c \"(trap 'echo > {told}; exit' TERM; echo > {ready}
+            "{before} {SUPERVISE} -v -- sh -c \"(trap 'echo > {signaled}; exit' TERM; echo > {ready}
              while :; do sleep 0.01; done) & until [ -e {ready} ]; do sleep 0.01; done\"; exit $?"
         );
-        let output = std::process::Command::new("unshare")
-            .args(["--pid", "--fork", "--mount-proc", "--kill-child"])
-            .args([&init, "-c", &script])
-            .output()
-            .unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{name}: {errors}");
-        assert_eq!(
-            std::path::Path::new(&told).exists(),
-            stops,
-            "{name} {before}: {errors}"
-        );
+        let Output { code, errors, .. } = output(&[&UNSHARE[..], &[&init, "-c", &script]].concat());
+        assert_eq!(code, Some(0), "{name}: {errors}");
+        let found = std::path::Path::new(&signaled).exists();
+        assert_eq!(found, stops, "{name} {before}: {errors}");
     }
 }

@@ -1,10 +1,9 @@
-//! A stop: who is asked, when, how often; what happens at the deadline; and
-//! that nothing is left.
+//! A stop request: which process is signaled, when and how often, and what happens at the
+//! deadline.
 //!
-//! Not tested here: that setting the time of day moves no deadline. A time
-//! namespace shifts the monotonic clock and not that of day, and to set the
-//! machine's own would disturb everything else on it. The one clock in the
-//! program is `Instant`, which is the monotonic one.
+//! Not tested here: that setting the time of day moves no deadline. A time namespace shifts
+//! the monotonic clock and not the time of day, and setting that of the machine would disturb
+//! everything else on it. The only clock of the program is the monotonic `Instant`.
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +13,8 @@ use crate::harness::*;
 fn a_command_that_exits_in_time_keeps_its_status() {
     for home in homes() {
         for signal in [libc::SIGTERM, libc::SIGINT] {
-            // A shell cannot trap what was ignored when it started, as it is for
-            // what a script runs in the background.
+            // A shell cannot trap what is ignored at its start, as SIGINT is for background
+            // jobs of a script.
             let wrapper = [&fixture(), "default", "2"];
             let mut run = start(home).through(&wrapper).shell(
                 "trap 'echo saved; exit 3' TERM INT; echo ready $$; while :; do sleep 0.01; done",
@@ -34,18 +33,17 @@ fn a_command_that_does_not_exit_is_killed_at_the_deadline() {
     for home in homes() {
         let mut run = start(home).options("-t 400ms").fixture(&["print-signals"]);
         run.ready();
-        let asked = Instant::now();
+        let requested = Instant::now();
         run.signal(libc::SIGTERM);
         run.expect_signal(15);
         run.expect_killed(libc::SIGKILL);
         assert!(
-            asked.elapsed() >= Duration::from_millis(400),
-            "{home:?}: {:?}",
-            asked.elapsed()
+            requested.elapsed() >= Duration::from_millis(400),
+            "{home:?}"
         );
         run.expect_log("grace period 400ms expired: sending SIGKILL");
         run.expect_log("(fixture) did not exit: it received SIGTERM");
-        // It is known who sent it.
+        // This SIGKILL was sent by supervise.
         run.expect_no_log("not by supervise");
     }
 }
@@ -96,8 +94,7 @@ fn only_the_first_stop_request_sets_the_deadline() {
         .options("-t 1s -v")
         .fixture(&["print-signals"]);
     run.ready();
-    // Requests without end: were the deadline moved by each, it would never
-    // come.
+    // Requests without end: if each moved the deadline, it would never come.
     run.signal(libc::SIGTERM);
     while let Some(line) = run.next_line() {
         assert!(line.starts_with("15 "), "{line}");
@@ -106,12 +103,8 @@ fn only_the_first_stop_request_sets_the_deadline() {
         }
     }
     run.expect_killed(libc::SIGKILL);
-    assert_eq!(
-        run.errors().matches("stopping").count(),
-        1,
-        "{}",
-        run.errors()
-    );
+    let errors = run.errors();
+    assert_eq!(errors.matches("stopping").count(), 1, "{errors}");
 }
 
 #[test]
@@ -136,11 +129,11 @@ fn stop_on_chooses_the_stop_signals() {
         run.signal(64);
         run.line();
         run.expect_exit(0);
+        let errors = run.errors();
         assert_eq!(
-            run.errors().contains("stopping"),
+            errors.contains("stopping"),
             stops,
-            "{options} {signal}: {}",
-            run.errors()
+            "{options} {signal}: {errors}"
         );
     }
 }
@@ -150,10 +143,7 @@ fn a_stop_request_resumes_a_suspended_command() {
     for home in homes() {
         let mut run = start(home).run(&["sleep", "1004"]);
         let command = run.command();
-        eventually("sleep sleeps", || {
-            std::fs::read_to_string(format!("/proc/{command}/comm"))
-                .is_ok_and(|n| n.trim() == "sleep")
-        });
+        wait_for_name(command, "sleep");
         send(command, libc::SIGSTOP);
         wait_for_state(command, 'T');
         run.signal(libc::SIGTERM);
@@ -175,7 +165,7 @@ fn a_command_that_suspends_itself_on_sigterm_is_resumed() {
 
 #[test]
 fn zombies_are_logged_last() {
-    // A dozen that nobody reaps, and then two that are in the way.
+    // A dozen zombies, and then two processes that ignore SIGTERM.
     let fixture = fixture();
     let mut command = [fixture.as_str(), "with-zombie", "0"].repeat(12);
     let script = "trap '' TERM; sleep 1032 & echo ready $!; exec sleep 1033";
@@ -235,7 +225,7 @@ fn an_exit_at_the_deadline_is_reported_consistently() {
         let ended = run.wait();
         let killed = run.errors().contains("sending SIGKILL");
         if ended == Ended::signal(libc::SIGKILL) {
-            assert!(killed, "round {round}: killed without a word");
+            assert!(killed, "round {round}: SIGKILL was not logged");
         } else {
             assert_eq!(ended, Ended::code(3), "round {round}");
         }
@@ -253,14 +243,14 @@ fn an_exit_before_a_missed_deadline_counts() {
             .shell("trap 'read -r _ < $FIFO; exit 3' TERM; echo ready $$; while :; do sleep 0.01; done");
         run.ready();
         let command = run.command();
-        let asked = Instant::now();
+        let requested = Instant::now();
         run.signal(libc::SIGTERM);
-        // Opening the pipe is only possible once it is asked and reads.
+        // The FIFO can be opened once the handler reads from it.
         let mut go = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
         send(run.pid, libc::SIGSTOP);
         std::io::Write::write_all(&mut go, b"go\n").unwrap();
-        eventually("it has ended, and the deadline is over", || {
-            !is_alive(command) && asked.elapsed() > Duration::from_millis(400)
+        eventually("it has exited, and the deadline is over", || {
+            !is_alive(command) && requested.elapsed() > Duration::from_millis(400)
         });
         send(run.pid, libc::SIGCONT);
         run.expect_exit(3);
@@ -291,9 +281,9 @@ fn a_reused_pid_is_not_signaled() {
     if !Home::Pid1.is_possible() {
         return;
     }
-    // PID 1 here is a shell. supervise runs below it, its command ends and
-    // leaves one that does not want to; then the command's pid goes to a
-    // stranger, who must outlive the deadline.
+    // PID 1 here is a shell. supervise runs below it, its command exits and leaves a process
+    // that ignores SIGTERM. Then an unrelated process, which must outlive the deadline, gets
+    // the pid of the command.
     let folder = Folder::new();
     let fifo = folder.fifo("fifo");
     folder.fifo("fifo.never");
@@ -307,40 +297,23 @@ fn a_reused_pid_is_not_signaled() {
          until [ -s {fifo}.pid ]; do sleep 0.01; done; read -r pid < {fifo}.pid
          while kill -0 $pid 2>/dev/null; do sleep 0.01; done
          echo $((pid - 1)) > /proc/sys/kernel/ns_last_pid
-         sleep 1006 & stranger=$!
+         sleep 1006 & unrelated=$!
          wait $supervise; status=$?
-         kill -0 $stranger && echo survived; echo $pid $stranger $status; kill $stranger"
+         kill -0 $unrelated && echo survived; echo $pid $unrelated $status; kill $unrelated"
     );
-    let output = std::process::Command::new("unshare")
-        .args([
-            "--pid",
-            "--fork",
-            "--mount-proc",
-            "--kill-child",
-            "sh",
-            "-c",
-            &script,
-        ])
-        .output()
-        .unwrap();
-    let stdout = String::from_utf8_lossy(&output.stdout);
+    let Output { stdout, errors, .. } = output(&[&UNSHARE[..], &["sh", "-c", &script]].concat());
     let lines: Vec<&str> = stdout.lines().collect();
-    assert_eq!(
-        lines[0],
-        "survived",
-        "{stdout} {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert_eq!(lines[0], "survived", "{stdout} {errors}");
     let numbers: Vec<&str> = lines[1].split(' ').collect();
-    assert_eq!(numbers[2], "0", "the command's own status");
+    assert_eq!(numbers[2], "0", "the status of the command");
     assert_eq!(
         numbers[0], numbers[1],
-        "the stranger did not get the pid: nothing was tested"
+        "the pid was not reused: nothing was tested"
     );
-    assert!(String::from_utf8_lossy(&output.stderr).contains("did not exit"));
+    assert!(errors.contains("did not exit"), "{errors}");
 }
 
-/// A command that prints what it is sent and ends on TERM, with a stop delay.
+/// A command that prints each signal and exits on SIGTERM, with a stop delay.
 fn delayed(home: Home, options: &str) -> Run {
     let mut run = start(home)
         .options(options)
@@ -353,13 +326,16 @@ fn delayed(home: Home, options: &str) -> Run {
 fn a_stop_delay_holds_back_only_the_stop_request() {
     for home in homes() {
         let mut run = delayed(home, "-t 20s --stop-delay 300ms -v");
-        let asked = Instant::now();
+        let requested = Instant::now();
         run.signal(libc::SIGTERM);
         run.wait_for_error("forwarding the stop request in 300ms");
         run.signal(libc::SIGHUP);
         run.expect_signal(1);
         run.expect_signal(15);
-        assert!(asked.elapsed() >= Duration::from_millis(300), "{home:?}");
+        assert!(
+            requested.elapsed() >= Duration::from_millis(300),
+            "{home:?}"
+        );
         run.expect_exit(0);
     }
 }
@@ -367,17 +343,18 @@ fn a_stop_delay_holds_back_only_the_stop_request() {
 #[test]
 fn a_second_stop_request_ends_the_delay() {
     for home in homes() {
-        // Long, for it is not to be waited for.
+        // Long, because the test does not wait for it.
         let options = "-t 1000s --stop-delay 900s -v";
         let mut run = delayed(home, options);
         run.signal(libc::SIGTERM);
         run.wait_for_error("forwarding the stop request in 15m");
         run.signal(libc::SIGTERM);
         run.expect_signal(15);
-        assert_eq!(run.next_line(), None, "{home:?}: one of two that are equal");
+        // Two equal ones are forwarded as one.
+        run.expect_no_more_output();
         run.expect_exit(0);
 
-        // Of two that differ it hears both, the first one first.
+        // Two different ones are both forwarded, in order.
         let mut run = delayed(home, options);
         run.signal(libc::SIGINT);
         run.wait_for_error("forwarding the stop request in 15m");
@@ -388,7 +365,7 @@ fn a_second_stop_request_ends_the_delay() {
     }
 }
 
-/// A launcher and the service that it leaves.
+/// A launcher and the service that it leaves behind.
 const LAUNCHER: &str = "(trap 'echo signaled; exit 0' TERM; echo ready $$
                          while :; do sleep 0.02; done) &
                         trap 'exit 4' USR1; echo ready $$; while :; do sleep 0.02; done";
@@ -415,8 +392,8 @@ fn a_stop_delay_holds_for_leftovers() {
                 run.wait_for_error("sending SIGTERM to the other processes in 1s");
             } else {
                 run.wait_for_error("forwarding the stop request in 1s");
-                // Not SIGHUP: whoever runs this under nohup has it ignored, and a shell
-                // cannot trap what it was started with ignored.
+                // Not SIGHUP: nohup(1) ignores it, and a shell cannot trap what is ignored at
+                // its start.
                 run.signal(libc::SIGUSR1);
             }
             run.expect_line("signaled");
@@ -456,11 +433,11 @@ fn a_stop_delay_counts_toward_the_grace_period() {
             .options("-t 2s --stop-delay 500ms")
             .fixture(&["print-signals"]);
         run.ready();
-        let asked = Instant::now();
+        let requested = Instant::now();
         run.signal(libc::SIGTERM);
         run.expect_signal(15);
         run.expect_killed(libc::SIGKILL);
-        let after = asked.elapsed();
+        let after = requested.elapsed();
         assert!(after >= Duration::from_secs(2), "{home:?}: {after:?}");
         run.expect_log("grace period 2s expired");
     }

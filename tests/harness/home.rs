@@ -23,19 +23,16 @@ impl Home {
 
     /// What executes a command here.
     pub(super) fn prefix(self) -> Vec<&'static str> {
-        const UNSHARE: [&str; 5] = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
-        const NOBODY: [&str; 6] = [
-            "setpriv",
-            "--reuid=65534",
-            "--regid=65534",
-            "--clear-groups",
-            "unshare",
-            "-Ur",
-        ];
         match self {
             Self::Plain => Vec::new(),
             Self::Pid1 => [&UNSHARE[..], &["--"]].concat(),
-            Self::UserPid1 if is_root() => [&NOBODY[..], &UNSHARE[1..], &["--"]].concat(),
+            Self::UserPid1 if is_root() => [
+                &as_user("65534")[..],
+                &["unshare", "-Ur"],
+                &UNSHARE[1..],
+                &["--"],
+            ]
+            .concat(),
             Self::UserPid1 => [&["unshare", "-Ur"], &UNSHARE[1..], &["--"]].concat(),
         }
     }
@@ -66,6 +63,9 @@ impl Home {
         false
     }
 }
+
+/// Executes what follows as PID 1 of a namespace, from root.
+pub const UNSHARE: [&str; 5] = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
 
 /// Executes what follows as this user, from root.
 pub const fn as_user(uid: &str) -> [&str; 6] {
