@@ -162,6 +162,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_a_name_that_is_near_is_suggested() {
+        let of = |name| advice(name, ["abcd", "xyz"].into_iter(), "--");
+        for (name, near) in [
+            ("abcx", "--abcd"),
+            ("xyy", "--xyz"),
+            ("abcdef", "--abcd"),
+            ("a", "--abcd"),
+        ] {
+            assert_eq!(of(name), format!("did you mean {near}?"));
+        }
+        // Half of the characters are wrong.
+        assert_eq!(of("abyy"), "see supervise --help");
+    }
+
+    #[test]
     fn distances_are_counted() {
         for (from, to, expected) in [
             ("", "", 0),

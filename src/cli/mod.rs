@@ -533,6 +533,37 @@ mod tests {
         );
     }
 
+    #[test]
+    fn help_is_printed() {
+        for words in ["-h", "--help", "-t x --help -Z"] {
+            let read = read_with(words, &[]);
+            assert_eq!(read, Ok(Invocation::Print(help::text())), "{words}");
+        }
+    }
+
+    #[test]
+    fn no_parser_runs_without_options() {
+        let none: [&str; 0] = [];
+        for (words, command) in [
+            (&["cmd"][..], Some(&["cmd"][..])),
+            (&["cmd", "--", "-v"], Some(&["cmd", "--", "-v"])),
+            (&["--", "-v"], Some(&["-v"])),
+            (&[""], Some(&[""])),
+            (&["--"], None),
+            (&["-v", "cmd"], None),
+            (&["-"], None),
+            (&none, None),
+        ] {
+            let arguments = std::iter::once(&"supervise").chain(words);
+            let arguments: Vec<OsString> = arguments.map(Into::into).collect();
+            let found = without_options(&arguments);
+            assert_eq!(
+                found.map(<[_]>::to_vec),
+                command.map(|c| c.iter().map(Into::into).collect())
+            );
+        }
+    }
+
     proptest! {
         #[test]
         fn the_parser_agrees_with_what_is_read_without_it(
