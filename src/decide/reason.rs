@@ -5,6 +5,9 @@ use std::fmt;
 
 use crate::signal::{Signal, SignalSet};
 
+/// How many processes are named in the log.
+pub(crate) const NAMED: usize = 10;
+
 /// How many are kept for a report.
 pub(crate) const REMEMBERED: usize = 64;
 

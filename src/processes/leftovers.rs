@@ -12,7 +12,7 @@ use log::{debug, error, info, warn};
 use nix::errno::Errno;
 
 use crate::decide::reason::{
-    self, Facts, ProcessLabel, REMEMBERED, Reason, Remaining, RemainingProcess,
+    self, Facts, NAMED, ProcessLabel, REMEMBERED, Reason, Remaining, RemainingProcess,
 };
 use crate::processes::cgroup;
 use crate::processes::procfs::{self, Identity, Processes, Stat, Uids};
@@ -27,9 +27,6 @@ use crate::sys::{as_user, closing, descriptors};
 /// Something that forks without end always does; SIGKILL comes to it again and
 /// again.
 const READINGS: usize = 4;
-
-/// How many processes are named in the log.
-const NAMED: usize = 10;
 
 /// How many processes of other users are signaled together at most: a handle of each is
 /// kept until then.
@@ -286,7 +283,8 @@ impl Leftovers {
         }
     }
 
-    fn all_named(&self) -> Vec<ProcessLabel> {
+    /// All that have not ended.
+    pub(crate) fn all_named(&self) -> Vec<ProcessLabel> {
         let found = self.find().unwrap_or_default();
         let alive = found
             .iter()
@@ -324,51 +322,10 @@ impl Leftovers {
         self.signal_each(others, &[Received::plain(Signal::KILL)], false);
     }
 
-    /// Names those that are left in the log, and what is the matter with each; with
-    /// `alone` the command only. Returns them as far as /proc tells.
-    pub(crate) fn name(&self, what: &str, command: Option<i32>, alone: bool) -> Remaining {
-        let Some(left) = self.left(command, alone) else {
-            warn!("some process {what}: /proc is unavailable");
-            return Remaining::default();
-        };
-        if left.all == 0 {
-            warn!("some process {what}: not visible in /proc");
-        }
-        let named = left.explained.iter().take(NAMED);
-        for RemainingProcess { process, reason } in named.clone() {
-            match reason {
-                Reason::NotReaped(_) => warn!("{process} is a zombie: {reason}"),
-                reason => warn!("{process} {what}: {reason}"),
-            }
-        }
-        if left.all > named.len() {
-            warn!("and {} more", left.all - named.len());
-        }
-        left
-    }
-
-    /// Lists those that run on in the log.
-    pub(crate) fn list(&self, level: log::Level, what: &str) {
-        if !log::log_enabled!(level) {
-            return;
-        }
-        let found = self.find().unwrap_or_default();
-        let mut alive = found
-            .iter()
-            .filter_map(|process| named_if_alive(process.identity.pid));
-        for process in alive.by_ref().take(NAMED) {
-            log::log!(level, "{what}: {process}");
-        }
-        let more = alive.count();
-        if more > 0 {
-            log::log!(level, "and {more} more");
-        }
-    }
-
     /// Those that are left and why: the command, the others, and last those that
-    /// have ended and whose parents have not noticed. `None` where /proc does not
-    /// tell.
-    fn left(&self, command: Option<i32>, alone: bool) -> Option<Remaining> {
+    /// have ended and whose parents have not noticed; with `alone` the command only.
+    /// `None` where /proc does not tell.
+    pub(crate) fn remaining(&self, command: Option<i32>, alone: bool) -> Option<Remaining> {
         let found = self.find()?;
         let mut left: Vec<(u8, &Found)> = found
             .iter()

@@ -4,7 +4,7 @@
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::time::{Duration, Instant};
 
-use log::{debug, error, info, warn};
+use log::{Level, debug, error, log, log_enabled};
 
 use super::events::{Events, Reaped, Wake};
 use super::relay::Relay;
@@ -24,9 +24,12 @@ use crate::sys::signals::{self, Inherited};
 use crate::sys::spawn::Child;
 use crate::sys::wait::Waited;
 use crate::sys::{memory, process};
-use crate::tell::account::{Account, Sender, Stop};
+use crate::tell::account::Account;
+use crate::tell::log::write_unfiltered;
+use crate::tell::record::{KillCause, Record, Stage};
 use crate::tell::report_file::ReportFile;
-use crate::tell::verdict::{self, in_seconds};
+use crate::tell::sender::Sender;
+use crate::tell::verdict::verdict;
 
 /// Runs the command to its end and returns what is to be done last.
 pub(crate) fn run(settings: &Settings, inherited: Inherited) -> Termination {
@@ -41,49 +44,37 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> Termination {
     let mut account = Account::new(settings);
     let started = Instant::now();
     let termination = match start(settings, inherited, file.as_ref()) {
-        Ok(command) => {
-            account.pid = Some(command.child.pid);
-            Supervisor::new(settings, command, &mut account, started).run()
-        }
+        Ok(command) => Supervisor::new(settings, command, &mut account, started).run(),
         Err(why) => {
-            error!("{why}");
-            account.error = Some(why);
+            tell(&mut account, started, Record::NotStarted(&why));
             Termination::Exit(ending::FAILED)
         }
     };
-    account.ran = started.elapsed();
     conclude(settings, file.as_ref(), account, termination)
 }
 
-/// Says what has happened, to those who want to know.
+/// Logs what happened, and adds it to the account.
+fn tell(account: &mut Account, started: Instant, record: Record<'_>) {
+    account.add(&record, started.elapsed());
+    log!(record.level(), "{record}");
+}
+
+/// Prints the verdict of a rehearsal and writes the report.
 fn conclude(
     settings: &Settings,
     file: Option<&ReportFile>,
-    mut account: Account,
-    termination: Termination,
+    account: Account,
+    mut termination: Termination,
 ) -> Termination {
-    if let Some(stop) = &account.stop {
-        let command = match account.ended_after_stop() {
-            Some(after) => format!("command after {}", in_seconds(after)),
-            None if account.ended.is_some() => "command exited earlier".to_owned(),
-            None => "command did not exit".to_owned(),
-        };
-        let all = in_seconds(account.ran.saturating_sub(stop.after));
-        info!("stopped after {all} ({command}): {}", account.outcome());
-    }
-    let mut termination = termination;
-    if let Some(rehearse) = &settings.run.rehearse
-        && account.error.is_none()
-    {
-        let (lines, passed) = verdict::verdict(&account, rehearse);
+    let rehearse = settings.run.rehearse.as_ref();
+    if let Some((lines, passed)) = rehearse.and_then(|rehearse| verdict(&account, rehearse)) {
         for line in lines {
-            crate::tell::log::write_unfiltered(log::Level::Info, &line);
+            write_unfiltered(Level::Info, &line);
         }
         termination = Termination::Exit(u8::from(!passed));
     }
-    account.exit_status = termination.code();
     if let Some(file) = file
-        && let Some(report) = account.report()
+        && let Some(report) = account.report(termination.code())
     {
         file.write(&report);
     }
@@ -178,6 +169,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn run(mut self) -> Termination {
+        self.tell(Record::Started(self.child.pid));
         memory::release_code();
         let termination = loop {
             if let Break(termination) = self.turn() {
@@ -188,12 +180,13 @@ impl<'a> Supervisor<'a> {
             let deadline = Wakeup::Lifecycle(Timer::GraceOver);
             let left = self.events.timers.until(deadline);
             // It is disarmed when it expires.
-            let over = self.account.killing.then_some(Duration::ZERO);
+            let over = self.account.has_sent_sigkill().then_some(Duration::ZERO);
             relay.finish(left.or(over));
         }
-        if self.settings.run.report.is_some() {
-            self.account.oom_kills = self.new_oom_kills();
-        }
+        let for_report = self.settings.run.report.is_some();
+        let oom_kills = for_report.then(|| self.new_oom_kills()).flatten();
+        let finished = self.account.finished(self.started.elapsed(), oom_kills);
+        self.tell(finished);
         termination
     }
 
@@ -305,12 +298,8 @@ impl<'a> Supervisor<'a> {
                 self.command_ended(pid, ending)
             }
             Waited::Ended(pid, ending) => {
-                self.account.note_reaped(pid, ending);
-                if self.settings.run.warn_on_reap {
-                    warn!("reaped orphan pid {pid}: {ending}");
-                } else {
-                    debug!("reaped orphan pid {pid}: {ending}");
-                }
+                let warn = self.settings.run.warn_on_reap;
+                self.tell(Record::Reaped { pid, ending, warn });
                 Continue(())
             }
             Waited::Stopped(pid, signal) if Some(pid) == self.command => {
@@ -330,7 +319,7 @@ impl<'a> Supervisor<'a> {
     /// Looks whether others can be left: not where an init exits when we do.
     fn look_at_init(&mut self) -> ControlFlow<Termination> {
         if self.lifecycle.is_about_to_leave() && procfs::init_exits_with(process::own_pid()) {
-            info!("pid 1 exits with supervise: stopping all other processes");
+            self.tell(Record::InitExits);
             self.feed(Event::InitExitsWithUs)?;
         }
         Continue(())
@@ -341,28 +330,26 @@ impl<'a> Supervisor<'a> {
         self.events.first = None;
         self.terminal.take_back();
         if let Some(failure) = self.child.exec_error() {
-            let hint = match &self.settings.command.hint {
-                Some(hint) if failure.status == ending::NOT_FOUND => format!(" ({hint})"),
-                _ => String::new(),
-            };
-            error!("{}{hint}", failure.text);
-            self.account.error = Some(failure.text);
+            let hint = self.settings.command.hint.as_deref();
+            self.tell(Record::NotExecuted {
+                why: &failure.text,
+                hint: hint.filter(|_| failure.status == ending::NOT_FOUND),
+            });
             // Others may be there all the same: `sh -c "a & exec supervise b"`.
             return self.feed(Event::CommandEnded(Ending::NotExecuted(failure.status)));
         }
-        info!("command (pid {pid}) {ending}");
-        if !self.account.killing && matches!(ending, Ending::Killed(Signal::KILL, _)) {
-            warn!(
-                "the command (pid {pid}) was killed by SIGKILL, and not by supervise: {}",
-                self.killer_in_words()
-            );
-        }
+        let by_sigkill = matches!(ending, Ending::Killed(Signal::KILL, _));
+        self.tell(if by_sigkill && !self.account.has_sent_sigkill() {
+            let oom_kills = self.new_oom_kills();
+            Record::CommandKilled { pid, oom_kills }
+        } else {
+            Record::CommandEnded { pid, ending }
+        });
         let successor = self.relay.as_mut().and_then(|relay| {
             // What it has said last may be who comes after it.
             relay.drain(None);
             relay.successor()
         });
-        self.account.ended = Some((ending, self.started.elapsed()));
         self.feed(match successor {
             Some(to) => Event::CommandHandedOn { ending, to },
             None => Event::CommandEnded(ending),
@@ -396,102 +383,103 @@ impl<'a> Supervisor<'a> {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::Notice(notice) => self.tell(notice),
+            Action::Notice(notice) => self.notice(notice),
             Action::TakeOn(pid) => {
-                info!("pid {pid} is the command now");
+                self.tell(Record::Successor(pid));
                 self.command = Some(pid);
                 self.events.first = Some(pid);
-                self.account.ended = None;
             }
             Action::Forward {
                 received,
                 stop,
                 to_group,
             } => self.forward(&received, stop, to_group),
-            Action::CommandReceived(signal) => self.note_asked(signal),
+            Action::CommandReceived(signal) => self.note_stop_signal(signal, None),
             Action::Resume => {
                 self.give_foreground_again();
                 self.send(Signal::CONT);
             }
             Action::TerminateRest => {
                 let asked = self.leftovers.ask(self.command, self.own_group());
-                self.account.note_asked(&asked);
+                let at = self.started.elapsed();
+                self.account.add(&Record::OthersSignaled(&asked), at);
             }
-            Action::Kill(scope) => {
-                self.account.killing = true;
-                match scope {
-                    Scope::Everything => self.leftovers.kill(self.command, self.own_group()),
-                    Scope::Command => self.send(Signal::KILL),
-                }
+            Action::Kill(Scope::Everything) => {
+                self.leftovers.kill(self.command, self.own_group());
             }
+            Action::Kill(Scope::Command) => self.send(Signal::KILL),
             Action::Arm(timer, after) => self.events.timers.arm(Wakeup::Lifecycle(timer), after),
             // Carried out in `feed`, which hears whether it worked.
             Action::Exit(_) | Action::Suspend(_) | Action::GiveForeground(_) => {}
         }
     }
 
-    fn tell(&mut self, notice: Notice) {
+    pub(super) fn tell(&mut self, record: Record<'_>) {
+        tell(self.account, self.started, record);
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        let grace = self.settings.run.grace;
         match notice {
-            Notice::Stopping(request) => self.say_stopping(request),
-            Notice::Delayed => {
-                let what = match self.command {
-                    Some(_) => "forwarding the stop request",
-                    None => "sending SIGTERM to the other processes",
+            Notice::Stopping(request) => {
+                let (signal, sender) = match request {
+                    Request::Signal(received) => (received.signal, sender(&received)),
+                    Request::Rehearsal(signal) => (signal, Sender::Rehearsal),
                 };
-                let delay = humantime::format_duration(self.settings.run.stop_delay);
-                info!("{what} in {delay} (--stop-delay)");
+                self.tell(Record::StopRequested {
+                    signal,
+                    sender: &sender,
+                    grace,
+                });
+                self.tell_manager("STOPPING=1\nSTATUS=Stopping");
             }
-            Notice::Stuck(signal) => warn!(
-                "command suspended by {signal}: it is not in the foreground process group; redirect \
-                 stdin or use fg"
-            ),
-            Notice::Waiting => self.say_waiting(),
+            Notice::Delayed => self.tell(Record::Delayed {
+                delay: self.settings.run.stop_delay,
+                to_command: self.command.is_some(),
+            }),
+            Notice::Stuck(signal) => self.tell(Record::Stuck(signal)),
+            Notice::Waiting => {
+                let deadline = Wakeup::Lifecycle(Timer::GraceOver);
+                let left = self.events.timers.until(deadline);
+                self.tell(Record::Waiting { left, grace });
+                self.tell_remaining(Stage::Waiting, self.remaining().as_ref());
+            }
             Notice::GraceOver => {
-                warn!("{} expired: sending SIGKILL", self.settings.run.grace);
-                self.name_remaining();
+                self.tell_killing(KillCause::Expired(grace));
                 self.tell_manager("STATUS=The grace period is over, sending SIGKILL");
             }
-            Notice::CutShort(signal) => {
-                warn!("received {signal} from the terminal again: sending SIGKILL");
-                self.name_remaining();
+            Notice::CutShort(signal) => self.tell_killing(KillCause::TypedAgain(signal)),
+            Notice::Left if !log_enabled!(Level::Info) => {}
+            Notice::Left => {
+                let left = self.leftovers.all_named();
+                for record in Record::of_left(&left, process::own_pid() == 1) {
+                    self.tell(record);
+                }
             }
-            Notice::Left => self.say_left(),
-            Notice::Unkillable => {
-                self.name("survived SIGKILL, giving up");
-            }
+            Notice::Unkillable => self.tell_remaining(Stage::Killed, self.remaining().as_ref()),
         }
     }
 
-    fn say_stopping(&mut self, request: Request) {
-        let grace = self.settings.run.grace;
-        let (signal, sender) = match request {
-            Request::Signal(received) => (received.signal, sender(&received)),
-            Request::Rehearsal(signal) => (signal, Sender::Rehearsal),
-        };
-        match sender {
-            Sender::Rehearsal => info!("rehearsal: simulating {signal}: stopping, {grace}"),
-            _ => info!("received {signal} from {sender}: stopping, {grace}"),
-        }
-        self.account.stop = Some(Stop {
-            signal,
-            sender,
-            after: self.started.elapsed(),
+    fn tell_killing(&mut self, cause: KillCause) {
+        let remaining = self.remaining();
+        self.tell(Record::Killing {
+            cause,
+            remaining: remaining.as_ref(),
+            command: self.command,
         });
-        self.tell_manager("STOPPING=1\nSTATUS=Stopping");
+        self.tell_remaining(Stage::Killing, remaining.as_ref());
     }
 
-    fn say_left(&self) {
-        let what = if process::own_pid() == 1 {
-            "killed by the kernel, because PID 1 exits"
-        } else {
-            "left running"
-        };
-        self.leftovers.list(log::Level::Info, what);
+    fn tell_remaining(&mut self, stage: Stage, remaining: Option<&Remaining>) {
+        for record in Record::of_remaining(stage, remaining) {
+            self.tell(record);
+        }
     }
 
-    fn name_remaining(&mut self) {
-        let left = self.name("did not exit");
-        self.account.note_left(&left, self.command);
+    /// The processes that are to exit and have not, if /proc shows them.
+    fn remaining(&self) -> Option<Remaining> {
+        let alone = self.settings.command.leftovers == LeftoverPolicy::Leave;
+        self.leftovers.remaining(self.command, alone)
     }
 
     fn tell_manager(&mut self, text: &str) {
@@ -500,40 +488,10 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Who may have sent a SIGKILL that we have not.
-    fn killer_in_words(&self) -> String {
-        match self.new_oom_kills() {
-            Some(0) => "someone else sent it, and not for want of memory".to_owned(),
-            Some(kills) => format!(
-                "the kernel did, for its control group ran out of memory (oom_kill rose by {kills})"
-            ),
-            None => "someone else sent it, or the kernel for want of memory".to_owned(),
-        }
-    }
-
     /// How many processes of our control group were killed for want of memory
     /// since the start.
     fn new_oom_kills(&self) -> Option<u64> {
         Some(cgroup::oom_kills()?.saturating_sub(self.oom_kills?))
-    }
-
-    fn say_waiting(&self) {
-        let when = match self
-            .events
-            .timers
-            .until(Wakeup::Lifecycle(Timer::GraceOver))
-        {
-            Some(left) => format!("SIGKILL in {}", in_seconds(left)),
-            None => format!("no SIGKILL ({})", self.settings.run.grace),
-        };
-        warn!("still waiting for processes to exit: {when}");
-        self.name("is still running");
-    }
-
-    /// Names those that are to end and have not.
-    fn name(&self, what: &str) -> Remaining {
-        let alone = self.settings.command.leftovers == LeftoverPolicy::Leave;
-        self.leftovers.name(what, self.command, alone)
     }
 }
 

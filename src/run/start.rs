@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 
-use log::{debug, warn};
+use log::warn;
 use nix::errno::Errno;
 
 use super::relay::{self, Relay};
@@ -62,7 +62,6 @@ pub(super) fn start(
             errno.desc()
         );
     }
-    debug!("started pid {}", child.pid);
     Ok(Started {
         own_pid,
         child,

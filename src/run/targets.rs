@@ -1,16 +1,13 @@
 //! The signals for the command: which processes they go to, and what goes with them on a
 //! terminal.
 
-use log::{debug, warn};
-use nix::errno::Errno;
-
 use super::command::Supervisor;
-use crate::decide::reason::ProcessLabel;
 use crate::settings::ForwardTo;
 use crate::signal::{Received, Signal};
 use crate::sys::kill::Target;
 use crate::sys::spawn::ProcessGroup;
 use crate::sys::{process, signals};
+use crate::tell::record::Record;
 
 /// Which processes signals for the process group of the command go to. `first`: the
 /// command as it was started, whose pid is that of its group; `current`: the group that
@@ -39,29 +36,20 @@ impl Supervisor<'_> {
     }
 
     pub(super) fn forward(&mut self, received: &Received, stop: bool, to_group: bool) {
-        if stop {
-            self.note_asked(received.signal);
-        }
         let targets =
             self.targets(to_group || self.settings.command.forward_to == ForwardTo::Group);
         let group = targets.iter().find_map(|target| match target {
             Target::Group(group) => Some(*group),
             Target::Process(_) | Target::Everyone => None,
         });
-        if stop && let Some(group) = group {
-            let members = self.leftovers.record_group(group, received.signal);
-            let others = |member: &ProcessLabel| Some(member.pid) != self.command;
-            let others: Vec<_> = members.into_iter().filter(others).collect();
-            self.account.note_asked(&others);
+        if stop {
+            self.note_stop_signal(received.signal, group);
         }
         if received.signal == Signal::CONT {
             self.give_foreground_again();
         }
-        // By --rewrite.
-        self.account.killing |= received.signal == Signal::KILL && !targets.is_empty();
         for target in targets {
-            let sent = self.leftovers.send(target, received, stop);
-            said(target, received.signal, sent);
+            self.send_to(target, received, stop);
         }
         if stop
             && let Some(group) = group
@@ -74,13 +62,20 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Notes that the command is about to have this stop request, or has had it.
-    pub(super) fn note_asked(&mut self, signal: Signal) {
+    /// Notes that the command, and the members of this process group, are about to have
+    /// this stop request, or have had it.
+    pub(super) fn note_stop_signal(&mut self, signal: Signal, group: Option<i32>) {
         let Some(command) = self.command else {
             return;
         };
-        self.account.note_stop_signal(signal);
         self.leftovers.record_command(command, signal);
+        let members = group.map(|group| self.leftovers.record_group(group, signal));
+        let mut others = members.unwrap_or_default();
+        others.retain(|member| member.pid != command);
+        self.tell(Record::StopSignal {
+            signal,
+            others: &others,
+        });
     }
 
     pub(super) fn give_foreground_again(&mut self) {
@@ -124,29 +119,24 @@ impl Supervisor<'_> {
     }
 
     fn resume_group(&mut self, group: i32) {
-        let (group, signal) = (Target::Group(group), Signal::CONT);
-        let sent = self.leftovers.send(group, &Received::plain(signal), false);
-        said(group, signal, sent);
+        self.send_to(Target::Group(group), &Received::plain(Signal::CONT), false);
     }
 
     /// Sends the command a signal of ours, if it is there.
     pub(super) fn send(&mut self, signal: Signal) {
         let stop = signal == Signal::KILL;
         for target in self.targets(self.settings.command.forward_to == ForwardTo::Group) {
-            let sent = self.leftovers.send(target, &Received::plain(signal), stop);
-            said(target, signal, sent);
+            self.send_to(target, &Received::plain(signal), stop);
         }
     }
-}
 
-fn said(target: Target, signal: Signal, result: nix::Result<()>) {
-    match result {
-        Ok(()) => debug!("sent {signal} to {target}"),
-        // It has ended and is not reaped yet, or its group is empty.
-        Err(Errno::ESRCH) => debug!("{target} is gone: {signal} not sent"),
-        // Logged where it is noted.
-        Err(Errno::EPERM) => debug!("not permitted to send {signal} to {target}"),
-        Err(errno) => warn!("cannot send {signal} to {target}: {}", errno.desc()),
+    fn send_to(&mut self, target: Target, received: &Received, stop: bool) {
+        let result = self.leftovers.send(target, received, stop);
+        self.tell(Record::Sent {
+            signal: received.signal,
+            target,
+            result,
+        });
     }
 }
 

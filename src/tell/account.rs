@@ -1,300 +1,256 @@
-//! The account of one run: what happened, how it is judged, and the report that is
-//! made of it (`docs/report.md`). Pure, but for the time of day at the start.
+//! The account of one run: a fold over the records of what happened. It judges the run,
+//! answers questions about it, and makes the report of it (`account/report.rs`).
 
-use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use super::outcome::Outcome;
+use super::record::{CommandExit, Record, StopTimes};
+use super::sender::Sender;
 use crate::decide::reason::{ProcessLabel, REMEMBERED, Reason, Remaining, RemainingProcess};
 use crate::decide::rules::Grace;
 use crate::ending::Ending;
 use crate::settings::Settings;
 use crate::signal::Signal;
 
-/// The version of the report's form. A field that is added leaves it as it is; one
-/// that is removed or changes its meaning makes it the next.
-const VERSION: u8 = 1;
+mod report;
 
-/// How many bytes of a text of its own length are kept: of a name, of an error.
+/// How many bytes of a name, a reason or an error are kept.
 const LONGEST_TEXT: usize = 400;
 
-/// Who asked for a stop.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub(crate) enum Sender {
-    /// A process, by its number and what else is known of it. `claimed`: it has
-    /// filled these in itself (`rt_sigqueueinfo(2)`), and the kernel has not checked.
-    Process {
-        pid: i32,
-        uid: u32,
-        name: Option<String>,
-        claimed: bool,
-    },
-    /// A process that our PID namespace does not know: the container engine, say.
-    Outside { uid: u32, claimed: bool },
-    /// The kernel: a key, a timer, a limit.
-    Kernel,
-    /// We ourselves, to see how the command stops.
-    Rehearsal,
-}
-
-impl fmt::Display for Sender {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Process {
-                pid,
-                uid,
-                name,
-                claimed,
-            } => {
-                f.write_str(claim(*claimed))?;
-                match name {
-                    Some(name) => write!(f, "pid {pid} ({name}, uid {uid})"),
-                    None => write!(f, "pid {pid} (uid {uid})"),
-                }
-            }
-            Self::Outside { uid, claimed } => {
-                let claim = claim(*claimed);
-                write!(f, "{claim}outside the PID namespace (uid {uid})")
-            }
-            Self::Kernel => f.write_str("the kernel (key, timer, limit)"),
-            Self::Rehearsal => f.write_str("the rehearsal"),
-        }
-    }
-}
-
-fn claim(claimed: bool) -> &'static str {
-    if claimed {
-        "a process that claims to be "
-    } else {
-        ""
-    }
-}
-
-/// How a run is judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Outcome {
-    /// Nobody asked for a stop, and the status is 0 or one that counts as 0.
-    Completed,
-    /// A stop was requested, and the command exited with such a status; in a rehearsal,
-    /// after it was sent the stop signal.
-    Graceful,
-    /// The stop signal killed the command, or it exited with 128+N for that signal:
-    /// it has no handler, or cleaned up and then killed itself with the signal. That
-    /// it had a handler proves nothing, because runtimes (Go, Node, PHP) catch the
-    /// signal only to exit from it at once.
-    Unhandled,
-    /// Any other status, or the command could not be run, or a rehearsal has not shown
-    /// how the command stops.
-    Failed,
-    /// SIGKILL ended the command, whoever sent it, or others that were left.
-    Killed,
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Completed => "completed",
-            Self::Graceful => "graceful",
-            Self::Unhandled => "stop signal unhandled or re-raised",
-            Self::Failed => "failed",
-            Self::Killed => "killed",
-        })
-    }
-}
-
 /// A stop request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Stop {
     /// The signal that was received.
     pub(crate) signal: Signal,
     /// Who sent it.
     pub(crate) sender: Sender,
     /// How long after the start.
+    #[serde(rename = "after_seconds", serialize_with = "report::rounded")]
     pub(crate) after: Duration,
 }
 
-/// A process other than the command that a stop was about.
-#[derive(Clone, Debug)]
+/// The processes other than the command that a stop was about.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Others {
+    /// How many were sent a stop signal.
+    signaled: usize,
+    /// How many remained when SIGKILL was sent.
+    killed: usize,
+    /// The first of them.
+    processes: Vec<Other>,
+}
+
+/// A process other than the command.
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Other {
     /// Its process id.
     pub(crate) pid: i32,
-    /// When it started: together they are one process and no other.
+    /// When it started: tells it from an earlier process with the same pid.
+    #[serde(skip)]
     start: u64,
     /// The name that it went by.
     pub(crate) name: String,
-    /// How it ended, where it was a child of ours by then.
+    /// How it ended, if it was a child of ours by then.
     pub(crate) ended: Option<Ending>,
-    /// Whether it was there when SIGKILL was sent.
-    pub(crate) killed: bool,
-    /// Why it was there then.
+    /// Whether it remained when SIGKILL was sent.
+    killed: bool,
+    /// Why it remained.
     pub(crate) reason: Option<String>,
 }
 
 /// What has happened so far.
 #[derive(Clone, Debug)]
 pub(crate) struct Account {
-    /// The command and its arguments.
-    pub(crate) command: Vec<String>,
-    /// Its process id.
-    pub(crate) pid: Option<i32>,
-    /// When it was started, by the time of day.
-    pub(crate) started: SystemTime,
-    /// The grace period.
-    pub(crate) grace: Grace,
-    /// How long a stop request is held back.
-    pub(crate) delay: Duration,
+    command: Vec<String>,
+    /// When the run began, by the time of day.
+    started: SystemTime,
+    grace: Grace,
+    delay: Duration,
     /// Codes that count as 0.
-    pub(crate) accepted: Vec<u8>,
-    /// The first stop request.
-    pub(crate) stop: Option<Stop>,
-    /// The stop signals that were sent to the command, the first one first.
-    pub(crate) stop_signals: Vec<Signal>,
-    /// How the command ended, and how long after the start.
-    pub(crate) ended: Option<(Ending, Duration)>,
-    /// Why the command could not be run, or was not ended by SIGKILL.
-    pub(crate) error: Option<String>,
-    /// Whether we have sent SIGKILL.
-    pub(crate) killing: bool,
-    /// How many others were asked.
-    pub(crate) asked: usize,
-    /// How many others were there when SIGKILL was sent.
-    pub(crate) killed: usize,
-    /// Why the command was there when SIGKILL was sent.
-    pub(crate) reason: Option<String>,
-    /// Who the others were, as far as they are kept.
-    pub(crate) others: Vec<Other>,
-    /// How many orphans were reaped.
-    pub(crate) orphans: u64,
-    /// How many processes of the control group were killed for want of memory.
-    pub(crate) oom_kills: Option<u64>,
-    /// How long all of it took.
-    pub(crate) ran: Duration,
-    /// The exit status as a shell would show it.
-    pub(crate) exit_status: u8,
+    accepted: Vec<u8>,
     /// The limit of the report, in bytes.
-    pub(crate) limit: usize,
+    limit: usize,
+    /// The command's pid.
+    pid: Option<i32>,
+    /// Why the command could not be run.
+    error: Option<String>,
+    /// The first stop request.
+    stop: Option<Stop>,
+    /// The stop signals that were sent to the command, the first one first.
+    stop_signals: Vec<Signal>,
+    /// How the command ended, and how long after the start.
+    ended: Option<(Ending, Duration)>,
+    /// Whether `supervise` has sent SIGKILL.
+    sent_sigkill: bool,
+    /// Why the command remained when SIGKILL was sent.
+    reason: Option<String>,
+    others: Others,
+    /// How many orphans were reaped.
+    orphans: u64,
+    /// How many processes of our control group were killed by the OOM killer.
+    oom_kills: Option<u64>,
+    /// How long the run took.
+    ran: Duration,
 }
 
 impl Account {
-    /// An account of a run in which nothing has happened yet.
+    /// The account of a run in which nothing has happened yet.
     pub(crate) fn new(settings: &Settings) -> Self {
+        let words = settings.command.argv.iter();
         Self {
-            command: settings
-                .command
-                .argv
-                .iter()
+            command: words
                 .map(|word| word.to_string_lossy().into_owned())
                 .collect(),
-            pid: None,
             started: SystemTime::now(),
             grace: settings.run.grace,
             delay: settings.run.stop_delay,
             accepted: settings.command.remap.clone(),
+            limit: settings.run.report_limit,
+            pid: None,
+            error: None,
             stop: None,
             stop_signals: Vec::new(),
             ended: None,
-            error: None,
-            killing: false,
-            asked: 0,
-            killed: 0,
+            sent_sigkill: false,
             reason: None,
-            others: Vec::new(),
+            others: Others::default(),
             orphans: 0,
             oom_kills: None,
             ran: Duration::ZERO,
-            exit_status: 0,
-            limit: settings.run.report_limit,
         }
     }
 
-    /// Notes that these were asked.
-    pub(crate) fn note_asked(&mut self, asked: &[ProcessLabel]) {
-        self.asked += asked.len();
-        for process in asked {
+    /// Takes in a record of what happened, so long after the start.
+    pub(crate) fn add(&mut self, record: &Record<'_>, at: Duration) {
+        match record {
+            Record::NotStarted(why) => {
+                self.error = Some(short(why));
+                self.ran = at;
+            }
+            Record::NotExecuted { why, .. } => self.error = Some(short(why)),
+            Record::Started(pid) => self.pid = Some(*pid),
+            // The first request counts.
+            Record::StopRequested { signal, sender, .. } => {
+                self.stop.get_or_insert_with(|| Stop {
+                    signal: *signal,
+                    sender: (*sender).clone(),
+                    after: at,
+                });
+            }
+            Record::StopSignal { signal, others } => {
+                if !self.stop_signals.contains(signal) {
+                    self.stop_signals.push(*signal);
+                }
+                self.add_signaled(others);
+            }
+            Record::OthersSignaled(others) => self.add_signaled(others),
+            // Sent to the command alone, or by --rewrite.
+            Record::Sent { signal, result, .. } => {
+                self.sent_sigkill |= *signal == Signal::KILL && result.is_ok();
+            }
+            Record::Killing {
+                remaining, command, ..
+            } => {
+                self.sent_sigkill = true;
+                if let Some(remaining) = remaining {
+                    self.add_remaining(remaining, *command);
+                }
+            }
+            Record::CommandEnded { ending, .. } => self.ended = Some((*ending, at)),
+            Record::CommandKilled { .. } => {
+                self.ended = Some((Ending::Killed(Signal::KILL, false), at));
+            }
+            // How the command before it ended does not count.
+            Record::Successor(_) => self.ended = None,
+            Record::Reaped { pid, ending, .. } => self.add_reaped(*pid, *ending),
+            Record::Finished { oom_kills, .. } => {
+                self.oom_kills = *oom_kills;
+                self.ran = at;
+            }
+            Record::Delayed { .. }
+            | Record::InitExits
+            | Record::Stuck(_)
+            | Record::Waiting { .. }
+            | Record::Remains(..)
+            | Record::SomeRemains { .. }
+            | Record::More(..)
+            | Record::Left { .. } => {}
+        }
+    }
+
+    fn add_signaled(&mut self, others: &[ProcessLabel]) {
+        self.others.signaled += others.len();
+        for process in others {
             self.other(process);
         }
     }
 
-    /// Notes a stop signal that is sent to the command.
-    pub(crate) fn note_stop_signal(&mut self, signal: Signal) {
-        if !self.stop_signals.contains(&signal) {
-            self.stop_signals.push(signal);
-        }
-    }
-
-    /// Notes who is there when SIGKILL is sent, and why.
-    pub(crate) fn note_left(&mut self, left: &Remaining, command: Option<i32>) {
-        self.killed += left.others;
-        // Those that have ended are nobody's loss.
+    /// Notes which processes are sent SIGKILL, and why they remained.
+    fn add_remaining(&mut self, remaining: &Remaining, command: Option<i32>) {
+        self.others.killed += remaining.others;
+        // A zombie has nothing to lose.
         let alive = |left: &&RemainingProcess| !matches!(left.reason, Reason::NotReaped(_));
-        for RemainingProcess { process, reason } in left.explained.iter().filter(alive) {
+        for RemainingProcess { process, reason } in remaining.explained.iter().filter(alive) {
             let reason = Some(short(&reason.to_string()));
             if Some(process.pid) == command {
                 self.reason = reason;
-                continue;
-            }
-            if let Some(other) = self.other(process) {
+            } else if let Some(other) = self.other(process) {
                 other.killed = true;
-                // It may have executed something else since it was asked.
+                // It may have executed something else since it was signaled.
                 other.name = short(&process.name);
                 other.reason = reason;
             }
         }
     }
 
-    /// Notes that a child of ours other than the command has ended.
-    pub(crate) fn note_reaped(&mut self, pid: i32, ending: Ending) {
+    fn add_reaped(&mut self, pid: i32, ending: Ending) {
         self.orphans = self.orphans.saturating_add(1);
         // A pid is used again only after its last process was reaped.
-        let mut others = self.others.iter_mut().rev();
+        let mut others = self.others.processes.iter_mut().rev();
         if let Some(other) = others.find(|other| other.pid == pid && other.ended.is_none()) {
             other.ended = Some(ending);
         }
     }
 
+    /// What is kept of a process; `None` if too many are kept.
     fn other(&mut self, process: &ProcessLabel) -> Option<&mut Other> {
-        let known = self
-            .others
-            .iter()
-            .position(|other| (other.pid, other.start) == (process.pid, process.start));
-        let at = match known {
-            Some(at) => at,
-            None if self.others.len() >= REMEMBERED => return None,
-            None => {
-                self.others.push(Other {
-                    pid: process.pid,
-                    start: process.start,
-                    name: short(&process.name),
-                    ended: None,
-                    killed: false,
-                    reason: None,
-                });
-                self.others.len() - 1
-            }
-        };
-        self.others.get_mut(at)
+        let others = &mut self.others.processes;
+        let is_same = |other: &Other| (other.pid, other.start) == (process.pid, process.start);
+        let at = others.iter().position(is_same).unwrap_or(others.len());
+        if at == others.len() && at < REMEMBERED {
+            others.push(Other {
+                pid: process.pid,
+                start: process.start,
+                name: short(&process.name),
+                ended: None,
+                killed: false,
+                reason: None,
+            });
+        }
+        others.get_mut(at)
     }
 
-    /// How it is judged.
+    /// How the run is judged.
     pub(crate) fn outcome(&self) -> Outcome {
         let Some((ending, _)) = self.ended else {
-            return match self.reason {
-                Some(_) => Outcome::Killed,
-                None => Outcome::Failed,
+            // SIGKILL has not ended it either, or it was never executed.
+            return match self.error {
+                None if self.sent_sigkill => Outcome::Killed,
+                _ => Outcome::Failed,
             };
         };
+        if self.sent_sigkill || matches!(ending, Ending::Killed(Signal::KILL, _)) {
+            return Outcome::Killed;
+        }
         let accepted = self.is_accepted(ending);
-        let by_kill = matches!(ending, Ending::Killed(Signal::KILL, _));
-        match self.stop {
-            _ if self.killing || by_kill => Outcome::Killed,
+        match &self.stop {
             None if accepted => Outcome::Completed,
             Some(_) if self.is_unrehearsed() => Outcome::Failed,
             Some(_) if accepted => Outcome::Graceful,
             Some(_) if self.fatal_stop_signal().is_some() => Outcome::Unhandled,
-            _ => Outcome::Failed,
+            None | Some(_) => Outcome::Failed,
         }
     }
 
@@ -318,250 +274,174 @@ impl Account {
         signals.find(|signal| Ending::Killed(*signal, false).code() == ending.code())
     }
 
+    /// Whether `supervise` has sent SIGKILL. If it has not, a command that was killed by
+    /// SIGKILL was killed by another process or the kernel.
+    pub(crate) fn has_sent_sigkill(&self) -> bool {
+        self.sent_sigkill
+    }
+
+    /// Whether there is an error that kept the command from running.
+    pub(crate) fn has_failed_to_start(&self) -> bool {
+        self.error.is_some()
+    }
+
+    /// The grace period.
+    pub(crate) fn grace(&self) -> Grace {
+        self.grace
+    }
+
+    /// The first stop request.
+    pub(crate) fn stop(&self) -> Option<&Stop> {
+        self.stop.as_ref()
+    }
+
+    /// The first stop signal that was sent to the command.
+    pub(crate) fn first_stop_signal(&self) -> Option<Signal> {
+        self.stop_signals.first().copied()
+    }
+
+    /// How the command ended, and how long after the start.
+    pub(crate) fn ended(&self) -> Option<(Ending, Duration)> {
+        self.ended
+    }
+
     /// How long after the stop request the command ended.
     pub(crate) fn ended_after_stop(&self) -> Option<Duration> {
-        let (_, ended) = self.ended.as_ref()?;
+        let (_, ended) = self.ended?;
         ended.checked_sub(self.stop.as_ref()?.after)
     }
 
-    /// The report: one JSON object and a line end, within the limit. What does not fit
-    /// is cut: first the other processes, from the last, then the command's arguments,
-    /// and at last the texts.
-    pub(crate) fn report(&self) -> Option<String> {
-        let mut form = Form::of(self);
-        loop {
-            let text = super::log::to_json(&form)?;
-            if text.len() < self.limit {
-                return Some(text + "\n");
-            }
-            form.truncated = true;
-            // Whatever is added to the form: less can be cut each time, then nothing.
-            if !form.cut() {
-                return None;
-            }
+    /// Why the command remained when SIGKILL was sent.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// How many other processes were sent a stop signal.
+    pub(crate) fn signaled(&self) -> usize {
+        self.others.signaled
+    }
+
+    /// The other processes that the stop was about, as far as they are kept.
+    pub(crate) fn others(&self) -> &[Other] {
+        &self.others.processes
+    }
+
+    /// The record of the end of the run, so long after its start.
+    pub(crate) fn finished(&self, at: Duration, oom_kills: Option<u64>) -> Record<'static> {
+        let stop = self.stop.as_ref().map(|stop| StopTimes {
+            all: at.saturating_sub(stop.after),
+            command: match (self.ended, self.ended_after_stop()) {
+                (_, Some(after)) => CommandExit::After(after),
+                (Some(_), None) => CommandExit::Earlier,
+                (None, None) => CommandExit::Never,
+            },
+        });
+        Record::Finished {
+            outcome: self.outcome(),
+            stop,
+            oom_kills,
         }
     }
 }
 
-/// A text cut to what is kept of one.
+/// As much of a text as is kept.
 fn short(text: &str) -> String {
     cut_to(text, LONGEST_TEXT)
 }
 
 fn cut_to(text: &str, length: usize) -> String {
-    let end = (0..=length.min(text.len()))
-        .rev()
-        .find(|end| text.is_char_boundary(*end));
+    let mut ends = (0..=length.min(text.len())).rev();
+    let end = ends.find(|end| text.is_char_boundary(*end));
     text.get(..end.unwrap_or_default())
         .unwrap_or_default()
         .to_owned()
 }
 
-/// The form of the report; `docs/report.schema.json` describes it. What matters most
-/// and is short comes first, so that it is there in a report that others cut as well.
-#[derive(Serialize)]
-struct Form {
-    version: u8,
-    outcome: Outcome,
-    exit_status: u8,
-    truncated: bool,
-    oom_kills: Option<u64>,
-    reason: Option<String>,
-    error: Option<String>,
-    stop: Option<StopForm>,
-    ended: Option<EndedForm>,
-    started: String,
-    ran_seconds: f64,
-    grace_seconds: Option<f64>,
-    stop_delay_seconds: f64,
-    orphans_reaped: u64,
-    pid: Option<i32>,
-    command: Vec<String>,
-    leftovers: LeftoversForm,
-}
-
-#[derive(Serialize)]
-struct StopForm {
-    signal: String,
-    sender: Sender,
-    after_seconds: f64,
-}
-
-#[derive(Serialize)]
-struct EndedForm {
-    code: Option<u8>,
-    signal: Option<String>,
-    core_dumped: bool,
-    after_seconds: f64,
-    after_stop_seconds: Option<f64>,
-}
-
-#[derive(Serialize)]
-struct LeftoversForm {
-    signaled: usize,
-    killed: usize,
-    processes: Vec<OtherForm>,
-}
-
-#[derive(Serialize)]
-struct OtherForm {
-    pid: i32,
-    name: String,
-    ended: Option<String>,
-    killed: bool,
-    reason: Option<String>,
-}
-
-impl OtherForm {
-    fn of(other: &Other) -> Self {
-        Self {
-            pid: other.pid,
-            name: other.name.clone(),
-            ended: other.ended.map(|ending| ending.to_string()),
-            killed: other.killed,
-            reason: other.reason.clone(),
-        }
-    }
-}
-
-impl Form {
-    fn of(account: &Account) -> Self {
-        // What comes behind that many bytes would be cut below.
-        let mut room = account.limit;
-        let command: Vec<String> = account
-            .command
-            .iter()
-            .take_while(|word| {
-                let fits = room > 0;
-                room = room.saturating_sub(word.len().saturating_add(3));
-                fits
-            })
-            .cloned()
-            .collect();
-        // Arguments that are left out above make a text that is too long: it is cut.
-        let truncated = account.others.len() >= REMEMBERED;
-        let stop = account.stop.as_ref().map(|stop| StopForm {
-            signal: stop.signal.to_string(),
-            sender: stop.sender.clone(),
-            after_seconds: seconds(stop.after),
-        });
-        let ended = account.ended.map(|(ending, after)| {
-            let (code, signal, core_dumped) = match ending {
-                // The report's `error` says so.
-                Ending::NotExecuted(_) => (None, None, false),
-                Ending::Exited(code) => (Some(code), None, false),
-                Ending::Killed(signal, core) => (None, Some(signal.to_string()), core),
-            };
-            EndedForm {
-                code,
-                signal,
-                core_dumped,
-                after_seconds: seconds(after),
-                after_stop_seconds: account.ended_after_stop().map(seconds),
-            }
-        });
-        Self {
-            version: VERSION,
-            outcome: account.outcome(),
-            exit_status: account.exit_status,
-            truncated,
-            oom_kills: account.oom_kills,
-            reason: account.reason.clone(),
-            error: account.error.as_deref().map(short),
-            stop,
-            ended,
-            started: humantime::format_rfc3339_millis(account.started).to_string(),
-            ran_seconds: seconds(account.ran),
-            grace_seconds: match account.grace {
-                Grace::For(grace) => Some(seconds(grace)),
-                Grace::Infinite => None,
-            },
-            stop_delay_seconds: seconds(account.delay),
-            orphans_reaped: account.orphans,
-            pid: account.pid,
-            command,
-            leftovers: LeftoversForm {
-                signaled: account.asked,
-                killed: account.killed,
-                processes: account.others.iter().map(OtherForm::of).collect(),
-            },
-        }
-    }
-
-    /// Cuts something; `false` if there is nothing left to cut.
-    fn cut(&mut self) -> bool {
-        if self.leftovers.processes.pop().is_some() {
-            return true;
-        }
-        if self.command.len() > 1 {
-            self.command.truncate(self.command.len() * 3 / 4);
-            return true;
-        }
-        let sender = match &mut self.stop {
-            Some(StopForm {
-                sender: Sender::Process { name, .. },
-                ..
-            }) => name.as_mut(),
-            _ => None,
-        };
-        let texts = [self.reason.as_mut(), self.error.as_mut(), sender];
-        let texts = texts.into_iter().flatten().chain(self.command.first_mut());
-        match texts.max_by_key(|text| text.len()) {
-            Some(longest) if !longest.is_empty() => {
-                *longest = cut_to(longest, longest.len() / 2);
-                true
-            }
-            _ => false,
-        }
-    }
-}
-
-/// To a thousandth.
-fn seconds(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1000.0).round() / 1000.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{DEFAULT_LIMIT, LOWEST_LIMIT};
+    use crate::decide::rules::LeftoverPolicy;
+    use crate::settings;
+    use crate::signal::SignalSet;
+    use crate::sys::kill::Target;
+    use crate::tell::record::KillCause;
 
     const KILL: Ending = Ending::Killed(Signal::KILL, false);
     const TERM: Ending = Ending::Killed(Signal::TERM, false);
 
-    fn account(stopped: bool, ending: Option<Ending>) -> Account {
-        let stop = stopped.then_some(Stop {
-            signal: Signal::HUP,
-            sender: Sender::Kernel,
-            after: Duration::from_secs(2),
-        });
-        Account {
-            command: vec!["cmd".to_owned()],
-            pid: Some(7),
-            started: SystemTime::UNIX_EPOCH,
+    pub(super) const STOP: Record<'static> = Record::StopRequested {
+        signal: Signal::HUP,
+        sender: &Sender::Kernel,
+        grace: Grace::Infinite,
+    };
+    const REHEARSAL: Record<'static> = Record::StopRequested {
+        signal: Signal::HUP,
+        sender: &Sender::Rehearsal,
+        grace: Grace::Infinite,
+    };
+    const KILLING: Record<'static> = Record::Killing {
+        cause: KillCause::Expired(Grace::Infinite),
+        remaining: None,
+        command: None,
+    };
+
+    /// An account with --remap-exit 3 and 137.
+    pub(super) fn account() -> Account {
+        let run = settings::Run {
             grace: Grace::Infinite,
-            delay: Duration::ZERO,
-            accepted: vec![3, 137],
-            stop,
-            // As after --rewrite HUP:TERM.
-            stop_signals: if stopped {
-                vec![Signal::TERM, Signal::INT]
-            } else {
-                Vec::new()
-            },
-            ended: ending.map(|ending| (ending, Duration::from_secs(3))),
-            error: None,
-            killing: false,
-            asked: 0,
-            killed: 0,
-            reason: None,
-            others: Vec::new(),
-            orphans: 0,
-            oom_kills: None,
-            ran: Duration::from_secs(4),
-            exit_status: 0,
-            limit: DEFAULT_LIMIT,
+            stop_delay: Duration::ZERO,
+            stop_on: SignalSet::EMPTY,
+            stop_on_by_default: SignalSet::EMPTY,
+            parent_death: None,
+            report: None,
+            report_limit: settings::DEFAULT_LIMIT,
+            rehearse: None,
+            log_format: settings::LogFormat::Text,
+            log: String::new(),
+            warn_on_reap: false,
+            warnings: Vec::new(),
+        };
+        let command = settings::Command {
+            argv: vec![c"cmd".to_owned()],
+            leftovers: LeftoverPolicy::Auto,
+            forward_to: settings::ForwardTo::Command,
+            rewrite: Vec::new(),
+            remap: vec![3, 137],
+            reraise: true,
+            notify_relay: true,
+            hint: None,
+        };
+        Account::new(&Settings { run, command })
+    }
+
+    /// Adds these records, one each second.
+    pub(super) fn add(account: &mut Account, records: &[Record<'_>]) {
+        for (second, record) in (1..).zip(records) {
+            account.add(record, Duration::from_secs(second));
         }
+    }
+
+    pub(super) fn of(records: &[Record<'_>]) -> Account {
+        let mut account = account();
+        add(&mut account, records);
+        account
+    }
+
+    pub(super) fn ended(ending: Ending) -> Record<'static> {
+        Record::CommandEnded { pid: 7, ending }
+    }
+
+    /// A stop signal for the command alone.
+    pub(super) fn stop_signal(signal: Signal) -> Record<'static> {
+        Record::StopSignal {
+            signal,
+            others: &[],
+        }
+    }
+
+    pub(super) fn label(pid: i32, start: u64, name: &str) -> ProcessLabel {
+        let name = name.to_owned();
+        ProcessLabel { pid, start, name }
     }
 
     #[test]
@@ -586,220 +466,270 @@ mod tests {
             (true, KILL, Outcome::Killed),
             (false, KILL, Outcome::Killed),
         ] {
-            assert_eq!(
-                account(stopped, Some(ending)).outcome(),
-                expected,
-                "{ending}"
-            );
+            let mut records = vec![Record::Started(7)];
+            if stopped {
+                // As after --rewrite HUP:TERM.
+                records.extend([STOP, stop_signal(Signal::TERM), stop_signal(Signal::INT)]);
+            }
+            records.push(ended(ending));
+            assert_eq!(of(&records).outcome(), expected, "{ending}");
         }
-        assert_eq!(account(false, None).outcome(), Outcome::Failed);
-        let mut others = account(true, Some(Ending::Exited(0)));
-        others.killing = true;
-        assert_eq!(others.outcome(), Outcome::Killed, "whoever it was");
+        let why = "not found";
+        assert_eq!(of(&[Record::NotStarted(why)]).outcome(), Outcome::Failed);
         for ending in [TERM, Ending::Exited(143)] {
-            let mut declared = account(true, Some(ending));
-            declared.accepted = vec![143];
-            assert_eq!(declared.outcome(), Outcome::Graceful, "by --remap-exit 143");
+            let mut account = account();
+            account.accepted = vec![143];
+            let records = [STOP, stop_signal(Signal::TERM), ended(ending)];
+            add(&mut account, &records);
+            assert_eq!(account.outcome(), Outcome::Graceful, "by --remap-exit 143");
+        }
+    }
+
+    /// What has happened so far, of what the outcome may depend on.
+    #[expect(clippy::struct_excessive_bools, reason = "facts, each of its own")]
+    #[derive(Clone, Copy, Default)]
+    struct World {
+        stop: Option<&'static Sender>,
+        stop_signal: bool,
+        sigkill: bool,
+        ended: Option<Ending>,
+        taken_over: bool,
+        not_executed: bool,
+    }
+
+    impl World {
+        /// Every record that can come next, and the world after it.
+        fn next(self) -> Vec<(Record<'static>, Self)> {
+            let runs = self.ended.is_none() && !self.not_executed;
+            let mut next = Vec::new();
+            if self.stop.is_none() {
+                for (record, sender) in [(STOP, &Sender::Kernel), (REHEARSAL, &Sender::Rehearsal)] {
+                    let stop = Some(sender);
+                    next.push((record, Self { stop, ..self }));
+                }
+            }
+            if self.stop.is_some() && runs && !self.stop_signal {
+                let stop_signal = true;
+                next.push((
+                    super::tests::stop_signal(Signal::TERM),
+                    Self {
+                        stop_signal,
+                        ..self
+                    },
+                ));
+            }
+            if !self.sigkill {
+                let sigkill = true;
+                next.push((KILLING, Self { sigkill, ..self }));
+                let by_rewrite = |result| Record::Sent {
+                    signal: Signal::KILL,
+                    target: Target::Process(7),
+                    result,
+                };
+                if runs {
+                    next.push((by_rewrite(Ok(())), Self { sigkill, ..self }));
+                    next.push((by_rewrite(Err(nix::errno::Errno::EPERM)), self));
+                }
+            }
+            if runs {
+                let mut endings = vec![Ending::Exited(0), Ending::Exited(1), TERM];
+                if self.sigkill {
+                    endings.push(KILL);
+                } else {
+                    let oom_kills = None;
+                    let ended = Some(KILL);
+                    next.push((
+                        Record::CommandKilled { pid: 7, oom_kills },
+                        Self { ended, ..self },
+                    ));
+                }
+                for ending in endings {
+                    let ended = Some(ending);
+                    next.push((super::tests::ended(ending), Self { ended, ..self }));
+                }
+            }
+            if runs && !self.taken_over {
+                let (why, hint) = ("not found", None);
+                let not_executed = true;
+                next.push((
+                    Record::NotExecuted { why, hint },
+                    Self {
+                        not_executed,
+                        ..self
+                    },
+                ));
+            }
+            if self.ended.is_some() && !self.taken_over && self.stop.is_none() {
+                let (ended, taken_over) = (None, true);
+                next.push((
+                    Record::Successor(8),
+                    Self {
+                        ended,
+                        taken_over,
+                        ..self
+                    },
+                ));
+            }
+            next
+        }
+
+        fn outcome(self) -> Outcome {
+            let Some(ending) = self.ended else {
+                let survived = self.sigkill && !self.not_executed;
+                return if survived {
+                    Outcome::Killed
+                } else {
+                    Outcome::Failed
+                };
+            };
+            let rehearsal = self.stop == Some(&Sender::Rehearsal);
+            match (self.stop.is_some(), ending) {
+                _ if self.sigkill || ending == KILL => Outcome::Killed,
+                (false, Ending::Exited(0)) => Outcome::Completed,
+                (true, _) if rehearsal && !self.stop_signal => Outcome::Failed,
+                (true, Ending::Exited(0)) => Outcome::Graceful,
+                (true, TERM) if self.stop_signal => Outcome::Unhandled,
+                _ => Outcome::Failed,
+            }
         }
     }
 
     #[test]
-    fn a_command_that_exits_without_a_stop_signal_is_graceful_except_in_a_rehearsal() {
-        for (sender, expected) in [
-            (Sender::Kernel, Outcome::Graceful),
-            (Sender::Rehearsal, Outcome::Failed),
+    fn only_what_happened_counts_in_every_order_that_can_occur() {
+        let mut to_visit = vec![(World::default(), vec![Record::Started(7)])];
+        let mut orders = 0;
+        while let Some((world, records)) = to_visit.pop() {
+            orders += 1;
+            let account = of(&records);
+            assert_eq!(account.outcome(), world.outcome(), "{records:?}");
+            assert_eq!(account.has_sent_sigkill(), world.sigkill, "{records:?}");
+            assert_eq!(account.has_failed_to_start(), world.not_executed);
+            assert_eq!(account.ended().map(|(ending, _)| ending), world.ended);
+            let bounded = world.next().into_iter().filter(|_| records.len() < 9);
+            for (record, world) in bounded {
+                let mut records = records.clone();
+                records.push(record);
+                to_visit.push((world, records));
+            }
+        }
+        assert!(orders > 1000, "{orders}");
+    }
+
+    #[test]
+    fn the_first_stop_request_and_the_last_end_count() {
+        let account = of(&[
+            Record::Started(7),
+            ended(Ending::Exited(1)),
+            Record::Successor(8),
+            STOP,
+            REHEARSAL,
+            stop_signal(Signal::TERM),
+            ended(Ending::Exited(0)),
+        ]);
+        let stop = account.stop().unwrap();
+        assert_eq!((&stop.sender, stop.after.as_secs()), (&Sender::Kernel, 4));
+        assert_eq!(account.ended_after_stop(), Some(Duration::from_secs(3)));
+        assert_eq!(account.first_stop_signal(), Some(Signal::TERM));
+    }
+
+    #[test]
+    fn the_end_is_told_with_the_times_since_the_stop_request() {
+        let exit = ended(Ending::Exited(0));
+        for (records, expected) in [
+            (vec![exit], None),
+            (vec![exit, STOP], Some((8, CommandExit::Earlier))),
+            (vec![STOP], Some((9, CommandExit::Never))),
+            (
+                vec![STOP, exit],
+                Some((9, CommandExit::After(Duration::from_secs(1)))),
+            ),
         ] {
-            let mut account = account(true, Some(Ending::Exited(0)));
-            account.stop.as_mut().unwrap().sender = sender;
-            assert_eq!(account.outcome(), Outcome::Graceful, "it was sent SIGTERM");
-            account.stop_signals.clear();
-            assert_eq!(account.outcome(), expected);
-            account.killing = true;
-            assert_eq!(account.outcome(), Outcome::Killed);
+            let account = of(&records);
+            let record = account.finished(Duration::from_secs(10), Some(2));
+            let Record::Finished { outcome, stop, .. } = record else {
+                panic!("{record:?}");
+            };
+            let stop = stop.map(|stop| (stop.all.as_secs(), stop.command));
+            assert_eq!((outcome, stop), (account.outcome(), expected));
         }
     }
 
     #[test]
-    fn who_is_left_is_noted_once() {
-        let mut account = account(true, None);
-        let named = |pid, name: &str| ProcessLabel {
-            pid,
-            start: 0,
-            name: name.to_owned(),
-        };
-        account.note_asked(&[named(8, "a"), named(9, "b")]);
-        account.note_reaped(8, TERM);
+    fn remaining_processes_are_noted_once() {
         let left = |pid, name, reason| RemainingProcess {
-            process: named(pid, name),
+            process: label(pid, 0, name),
             reason,
         };
-        let all = Remaining {
+        let remaining = Remaining {
             others: 2,
             explained: vec![
                 left(7, "cmd", Reason::Stopped),
-                left(9, "b", Reason::Stopped),
+                left(9, "worker", Reason::Traced),
                 left(10, "c", Reason::Stopped),
                 left(11, "d", Reason::NotReaped(None)),
             ],
             ..Remaining::default()
         };
-        account.note_left(&all, Some(7));
-        assert_eq!((account.asked, account.killed, account.orphans), (2, 2, 1));
-        let others: Vec<(i32, bool, bool)> = account
-            .others
-            .iter()
-            .map(|other| (other.pid, other.killed, other.ended.is_some()))
-            .collect();
-        assert_eq!(
-            others,
-            [(8, false, true), (9, true, false), (10, true, false)]
-        );
-        account.killing = true;
-        assert_eq!(account.outcome(), Outcome::Killed);
-        // SIGKILL did not end the command either.
-        assert!(account.report().unwrap().contains("\"ended\":null"));
-    }
-
-    #[test]
-    fn of_many_arguments_the_first_are_kept() {
-        let mut account = account(false, Some(Ending::Exited(0)));
-        account.command = (0..100_000).map(|number| number.to_string()).collect();
-        let report = account.report().unwrap();
-        let read: serde_json::Value = serde_json::from_str(&report).unwrap();
-        let kept = read["command"].as_array().unwrap();
-        assert!(kept.len() > 200 && kept.len() < 1000, "{}", kept.len());
-        assert_eq!(kept[200], "200");
-        assert_eq!(read["truncated"], true);
-    }
-
-    #[test]
-    fn a_report_is_never_too_long() {
-        let mut account = account(true, Some(TERM));
-        account.command = vec!["\x01".repeat(100_000)];
-        account.error = Some("\u{1f980}".repeat(1000));
-        for pid in 1..1000 {
-            let name = "\"".repeat(64);
-            account.note_asked(&[ProcessLabel {
-                pid,
-                start: 0,
-                name,
-            }]);
-        }
-        assert_eq!(account.others.len(), REMEMBERED);
-        let report = account.report().unwrap();
-        assert!(report.len() <= DEFAULT_LIMIT, "{}", report.len());
-        let read: serde_json::Value = serde_json::from_str(&report).unwrap();
-        assert_eq!(read["truncated"], true);
-        assert_eq!(read["leftovers"]["signaled"], 999);
-    }
-
-    #[test]
-    fn the_lowest_limit_has_room_for_any_report_and_none_takes_for_ever() {
-        let mut account = account(true, Some(TERM));
-        let worst = "\x01".repeat(LONGEST_TEXT);
-        account.command = vec![worst.clone(); 3];
-        account.error = Some(worst.clone());
-        account.reason = Some(worst.clone());
-        account.stop = Some(Stop {
-            signal: Signal::from_number(63).unwrap(),
-            sender: Sender::Process {
-                pid: i32::MIN,
-                uid: u32::MAX,
-                name: Some(worst),
-                claimed: false,
+        let account = of(&[
+            Record::Started(7),
+            Record::OthersSignaled(&[label(8, 0, "a"), label(9, 0, "b")]),
+            Record::Reaped {
+                pid: 8,
+                ending: TERM,
+                warn: false,
             },
-            after: Duration::from_secs(u64::MAX),
-        });
-        account.ended = Some((
-            Ending::Killed(Signal::from_number(63).unwrap(), true),
-            Duration::MAX,
-        ));
-        account.started = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
-        account.grace = Grace::For(Duration::MAX);
-        account.delay = Duration::MAX;
-        account.ran = Duration::MAX;
-        account.pid = Some(i32::MIN);
-        (account.orphans, account.oom_kills) = (u64::MAX, Some(u64::MAX));
-        (account.asked, account.killed) = (usize::MAX, usize::MAX);
-        for limit in [LOWEST_LIMIT, 1500, 2048, DEFAULT_LIMIT, 1 << 20] {
-            account.limit = limit;
-            let report = account.report().unwrap();
-            assert!(report.len() <= limit, "{limit}: {}", report.len());
-            let read: serde_json::Value = serde_json::from_str(&report).unwrap();
-            assert_eq!(read["truncated"], limit <= DEFAULT_LIMIT, "{report}");
-            assert!(read["command"][0].is_string(), "{report}");
-        }
-        // Less than that cannot be set. If it could, it would end all the same.
-        account.limit = 10;
-        assert_eq!(account.report(), None);
-    }
-
-    #[test]
-    fn the_line_end_counts_as_well() {
-        let mut account = account(false, Some(Ending::Exited(0)));
-        account.limit = LOWEST_LIMIT;
-        let lengths: Vec<usize> = (0..LOWEST_LIMIT)
-            .map(|length| {
-                account.command = vec!["x".repeat(length)];
-                account.report().unwrap().len()
+            Record::Killing {
+                cause: KillCause::Expired(Grace::Infinite),
+                remaining: Some(&remaining),
+                command: Some(7),
+            },
+        ]);
+        assert_eq!(account.signaled(), 2);
+        assert_eq!((account.others.killed, account.orphans), (2, 1));
+        let others: Vec<_> = account
+            .others()
+            .iter()
+            .map(|other| {
+                let reason = other.reason.as_deref();
+                (other.pid, &*other.name, other.ended, other.killed, reason)
             })
             .collect();
-        assert_eq!(lengths.iter().max(), Some(&LOWEST_LIMIT));
+        let (stopped, traced) = (Reason::Stopped.to_string(), Reason::Traced.to_string());
+        assert_eq!(
+            others,
+            [
+                (8, "a", Some(TERM), false, None),
+                // By the name that it has now.
+                (9, "worker", None, true, Some(&*traced)),
+                (10, "c", None, true, Some(&*stopped)),
+            ]
+        );
+        assert_eq!(account.reason(), Some(&*stopped));
     }
 
     #[test]
-    fn no_more_of_a_text_is_cut_than_half() {
-        let mut account = account(true, Some(TERM));
-        account.limit = LOWEST_LIMIT;
-        account.reason = Some("x".repeat(LOWEST_LIMIT));
-        let report = account.report().unwrap();
-        let read: serde_json::Value = serde_json::from_str(&report).unwrap();
-        let kept = read["reason"].as_str().unwrap().len();
-        assert_eq!(kept, LOWEST_LIMIT / 2, "{report}");
-    }
-
-    #[test]
-    fn a_report_without_all_other_processes_says_so() {
-        for (others, truncated) in [(REMEMBERED - 1, false), (REMEMBERED + 1, true)] {
-            let mut account = account(true, Some(Ending::Exited(0)));
-            account.limit = 1 << 20;
-            let label = |pid| ProcessLabel {
-                pid,
-                start: 0,
-                name: "a".to_owned(),
-            };
-            account.note_asked(&(1..).map(label).take(others).collect::<Vec<_>>());
-            let read = account.report().unwrap();
-            let read: serde_json::Value = serde_json::from_str(&read).unwrap();
-            assert_eq!(read["truncated"], truncated, "{others}");
-        }
-    }
-
-    #[test]
-    fn what_matters_most_comes_first() {
-        let account = account(true, Some(TERM));
-        let head = "{\"version\":1,\"outcome\":\"unhandled\",\"exit_status\":0,\
-                    \"truncated\":false,\"oom_kills\":null,\"reason\":null,\"error\":null,\
-                    \"stop\":";
-        assert!(account.report().unwrap().starts_with(head));
-    }
-
-    #[test]
-    fn a_pid_that_is_used_again_is_another_process() {
-        let mut account = account(true, None);
-        let named = |start, name: &str| ProcessLabel {
+    fn the_same_pid_is_another_process_if_its_start_is_another() {
+        let exited = |code| Record::Reaped {
             pid: 8,
-            start,
-            name: name.to_owned(),
+            ending: Ending::Exited(code),
+            warn: false,
         };
-        account.note_asked(&[named(1, "a")]);
-        account.note_reaped(8, Ending::Exited(1));
-        account.note_asked(&[named(2, "b")]);
-        account.note_reaped(8, Ending::Exited(2));
+        let others = [label(8, 2, "b")];
+        let account = of(&[
+            Record::OthersSignaled(&[label(8, 1, "a")]),
+            exited(1),
+            // In a process group this time.
+            Record::StopSignal {
+                signal: Signal::TERM,
+                others: &others,
+            },
+            Record::OthersSignaled(&others),
+            exited(2),
+        ]);
         let ended: Vec<_> = account
-            .others
+            .others()
             .iter()
-            .map(|o| (o.name.as_str(), o.ended))
+            .map(|other| (other.name.as_str(), other.ended))
             .collect();
         assert_eq!(
             ended,

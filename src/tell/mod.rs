@@ -3,5 +3,8 @@
 
 pub(crate) mod account;
 pub(crate) mod log;
+mod outcome;
+pub(crate) mod record;
 pub(crate) mod report_file;
+pub(crate) mod sender;
 pub(crate) mod verdict;

@@ -2,44 +2,44 @@
 
 use std::time::Duration;
 
+use super::account::{Account, Stop};
+use super::outcome::Outcome;
+use super::record::{in_seconds, other_processes};
+use super::sender::Sender;
 use crate::ending::Ending;
 use crate::settings::{Rehearse, RehearseAt};
 use crate::signal::Signal;
-use crate::tell::account::{Account, Outcome, Sender, Stop};
 
-/// The lines of the verdict, and whether the rehearsal passed. No line but that of a
-/// rehearsal that passed has the word for it, so that a search finds nothing else.
-pub(crate) fn verdict(account: &Account, rehearse: &Rehearse) -> (Vec<String>, bool) {
-    if let Some((ending, after)) = account.ended
+/// The lines of the verdict, and whether the rehearsal passed; `None` if the command was
+/// not executed. No line except that of a rehearsal that passed has the word for it, so
+/// that a search finds nothing else.
+pub(crate) fn verdict(account: &Account, rehearse: &Rehearse) -> Option<(Vec<String>, bool)> {
+    if account.has_failed_to_start() {
+        return None;
+    }
+    let without_stop = |line| Some((vec![line], false));
+    if let Some((ending, after)) = account.ended()
         && account.ended_after_stop().is_none()
     {
-        return (
-            vec![failed(&too_early(account, rehearse, ending, after))],
-            false,
-        );
+        return without_stop(failed(&too_early(account, rehearse, ending, after)));
     }
-    let Some(stop) = &account.stop else {
-        return (vec![failed("the command did not start")], false);
+    let Some(stop) = account.stop() else {
+        return without_stop(failed("the command did not start"));
     };
     if stop.sender != Sender::Rehearsal {
         let (signal, sender) = (stop.signal, &stop.sender);
-        let line = format!(
+        return without_stop(format!(
             "rehearsal inconclusive: received {signal} from {sender} first; run it again \
              and let it end by itself"
-        );
-        return (vec![line], false);
+        ));
     }
     let mut lines = steps(account, stop);
-    match reason(account, stop) {
-        None => {
-            lines.push("rehearsal passed: graceful".to_owned());
-            (lines, true)
-        }
-        Some(why) => {
-            lines.push(failed(&why));
-            (lines, false)
-        }
-    }
+    let why = reason(account, stop);
+    lines.push(match &why {
+        None => "rehearsal passed: graceful".to_owned(),
+        Some(why) => failed(why),
+    });
+    Some((lines, why.is_none()))
 }
 
 fn failed(why: &str) -> String {
@@ -67,17 +67,17 @@ fn steps(account: &Account, stop: &Stop) -> Vec<String> {
         "rehearsal: requested a stop ({}) after {}, {}",
         stop.signal,
         in_seconds(stop.after),
-        account.grace
+        account.grace()
     )];
-    if let (Some((ending, _)), Some(after)) = (account.ended, account.ended_after_stop()) {
+    if let (Some((ending, _)), Some(after)) = (account.ended(), account.ended_after_stop()) {
         let after = in_seconds(after);
         lines.push(format!("rehearsal: command {ending} {after} later"));
     }
-    if account.asked > 0 {
-        let others = other_processes(account.asked);
+    if account.signaled() > 0 {
+        let others = other_processes(account.signaled());
         lines.push(format!("rehearsal: sent SIGTERM to {others}"));
     }
-    for other in account.others.iter().take(10) {
+    for other in account.others().iter().take(10) {
         let name = format!("rehearsal: pid {} ({})", other.pid, other.name);
         lines.push(match (&other.reason, &other.ended) {
             (Some(reason), _) => {
@@ -99,14 +99,16 @@ fn reason(account: &Account, stop: &Stop) -> Option<String> {
     if let Some(why) = unsignaled(account, stop) {
         return Some(why);
     }
-    Some(match (account.outcome(), account.ended) {
+    Some(match (account.outcome(), account.ended()) {
         (Outcome::Graceful, _) => return None,
         (Outcome::Unhandled, Some((ending, _))) => unhandled(account, ending),
-        (Outcome::Killed, _) if !account.killing => "the command was killed by a SIGKILL that \
+        (Outcome::Killed, _) if !account.has_sent_sigkill() => {
+            "the command was killed by a SIGKILL that \
              supervise did not send; check its memory limit"
-            .to_owned(),
+                .to_owned()
+        }
         (Outcome::Killed, _) => {
-            let why = match &account.reason {
+            let why = match account.reason() {
                 Some(reason) => format!(" (command: {reason})"),
                 None => String::new(),
             };
@@ -126,8 +128,8 @@ fn reason(account: &Account, stop: &Stop) -> Option<String> {
 /// The command exited of its own accord while the stop request was held back: how it
 /// stops is unknown.
 fn unsignaled(account: &Account, stop: &Stop) -> Option<String> {
-    let (ending, _) = account.ended?;
-    if account.killing || !account.is_unrehearsed() {
+    let (ending, _) = account.ended()?;
+    if account.has_sent_sigkill() || !account.is_unrehearsed() {
         return None;
     }
     let advice = if account.is_accepted(ending) {
@@ -154,17 +156,5 @@ fn unhandled(account: &Account, ending: Ending) -> String {
 
 /// The signal that the command received for the stop request.
 fn first_signal(account: &Account, stop: &Stop) -> Signal {
-    account.stop_signals.first().copied().unwrap_or(stop.signal)
-}
-
-fn other_processes(count: usize) -> String {
-    match count {
-        1 => "1 other process".to_owned(),
-        count => format!("{count} other processes"),
-    }
-}
-
-/// A time for people: in seconds, to a hundredth.
-pub(crate) fn in_seconds(time: Duration) -> String {
-    format!("{:.2}s", time.as_secs_f64())
+    account.first_stop_signal().unwrap_or(stop.signal)
 }

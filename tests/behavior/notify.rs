@@ -633,7 +633,7 @@ fn the_process_named_by_mainpid_succeeds_the_command() {
         manager.expect("READY=1");
         run.ready();
         std::fs::write(manager.folder.file("ready"), "").unwrap();
-        run.wait_for_error("is the command now");
+        run.wait_for_error("takes over as the command");
         run.signal(libc::SIGUSR1);
         run.expect_signal(10);
         run.signal(libc::SIGTERM);
@@ -678,7 +678,7 @@ fn a_successor_does_not_change_the_process_group() {
         ));
         manager.expect("READY=1");
         std::fs::write(manager.folder.file("ready"), "").unwrap();
-        run.wait_for_error("is the command now");
+        run.wait_for_error("takes over as the command");
         run.signal(libc::SIGUSR1);
         run.expect_line("worker");
         run.signal(libc::SIGTERM);

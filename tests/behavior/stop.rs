@@ -43,8 +43,7 @@ fn a_command_that_does_not_exit_is_killed_at_the_deadline() {
         );
         run.expect_log("grace period 400ms expired: sending SIGKILL");
         run.expect_log("(fixture) did not exit: it received SIGTERM");
-        // This SIGKILL was sent by supervise.
-        run.expect_no_log("not by supervise");
+        run.expect_no_log("supervise did not send");
     }
 }
 

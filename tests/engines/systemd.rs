@@ -322,7 +322,7 @@ fn a_daemon_that_names_another_main_process_stays_in_the_unit() {
     let files = script_unit("daemon", "-v", service, "Type=notify");
     let script = "
         systemctl start daemon
-        new() { journalctl -u daemon --no-pager -o cat | grep -q 'is the command now'; }
+        new() { journalctl -u daemon --no-pager -o cat | grep -q 'takes over as the command'; }
         wait_for new
         show ActiveState daemon
         [ $(cat /proc/$(show MainPID daemon)/comm) = supervise ] && echo ours
