@@ -201,7 +201,7 @@ impl<'a> Supervisor<'a> {
             Err(errno) => {
                 // Without signals there is nothing that we can do for any process.
                 error!(
-                    "cannot wait for signals: rt_sigtimedwait: {}; allow this system call",
+                    "cannot wait for signals: rt_sigtimedwait: {}; allow it in the seccomp filter",
                     errno.desc()
                 );
                 return Break(Termination::Exit(ending::FAILED));
@@ -264,8 +264,8 @@ impl<'a> Supervisor<'a> {
             Err(errno) => {
                 // Without it whoever sends is refused, instead of waiting for ever.
                 error!(
-                    "cannot go on relaying notifications: ppoll: {}; the command's are lost from \
-                     here on, see --no-notify-relay",
+                    "notification relay failed: ppoll: {}; notifications are lost; allow it in the \
+                     seccomp filter or use --no-notify-relay",
                     errno.desc()
                 );
                 self.relay = None;
@@ -446,7 +446,7 @@ impl<'a> Supervisor<'a> {
             }
             Notice::GraceOver => {
                 self.tell_killing(KillCause::Expired(grace));
-                self.tell_manager("STATUS=The grace period is over, sending SIGKILL");
+                self.tell_manager("STATUS=Grace period expired, sending SIGKILL");
             }
             Notice::CutShort(signal) => self.tell_killing(KillCause::TypedAgain(signal)),
             Notice::Left if !log_enabled!(Level::Info) => {}

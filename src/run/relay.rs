@@ -124,7 +124,7 @@ impl Relay {
             None => None,
         };
         let socket = datagram::receiver().map_err(|e| fail("socket", e))?;
-        let socket = above_stdio(socket).ok_or("no descriptor left")?;
+        let socket = above_stdio(socket).ok_or("no file descriptor left (ulimit -n)")?;
         let (address, file) = bind(&socket).map_err(|e| fail("bind", e))?;
         let named = std::env::var_os(MAIN_VARIABLE);
         let parent = nix::unistd::getppid().as_raw();
@@ -254,7 +254,7 @@ impl Relay {
     /// Takes one message in.
     fn accept(&mut self, mut datagram: Datagram, command: Option<i32>) {
         let whom = datagram.sender.map_or_else(
-            || "someone unknown".to_owned(),
+            || "an unknown process".to_owned(),
             |s| format!("pid {} (uid {})", s.pid, s.uid),
         );
         let standing = datagram.sender.map_or(Standing::Stranger, |sender| {
@@ -262,14 +262,14 @@ impl Relay {
         });
         if standing == Standing::Stranger {
             self.warn_once(&format!(
-                "a notification from {whom} is not passed on: no descendant of ours"
+                "dropped notification from {whom}: not a descendant of supervise"
             ));
             return;
         }
         if datagram.truncated {
             self.warn_once(&format!(
-                "a notification from {whom} is not passed on: longer than 4096 bytes, or more \
-                 descriptors than may be open (ulimit -n)"
+                "dropped notification from {whom}: over 4096 bytes, or too many file descriptors \
+                 (ulimit -n)"
             ));
             return;
         }
@@ -280,10 +280,9 @@ impl Relay {
             let harmless = harmless_lines(&datagram.bytes);
             if harmless != datagram.bytes || !datagram.descriptors.all().is_empty() {
                 self.warn_once(&format!(
-                    "of a notification from {whom} only READY, STATUS and the like are passed on: \
-                     it has ended, or /proc does not show it, and nothing proves that it was a \
-                     descendant of ours; send from a process that waits until that is received, \
-                     as systemd-notify does"
+                    "dropped part of notification from {whom}: it exited, or /proc does not show \
+                     it, so only READY, STATUS and the like are relayed; notify from a process that \
+                     waits until the message is received, as systemd-notify does"
                 ));
             }
             datagram.bytes = harmless;
@@ -326,14 +325,14 @@ impl Relay {
         self.main = match named {
             Some(_) if Some(pid) == command => None,
             Some(stat) => {
-                debug!("pid {pid} is to be the command when this one ends");
+                debug!("pid {pid} will take over when the command exits (MAINPID)");
                 Some(Identity {
                     pid,
                     start: stat.start,
                 })
             }
             None => {
-                debug!("MAINPID={pid} is left out: no descendant of ours");
+                debug!("ignored MAINPID={pid}: not a descendant of supervise");
                 return;
             }
         };
@@ -345,7 +344,7 @@ impl Relay {
         self.upstream.send(|errno| failed = Some(errno));
         if let Some(errno) = failed {
             self.warn_once(&format!(
-                "cannot pass a notification on to the service manager: {}; it is lost",
+                "notification lost: cannot send to the service manager: {}",
                 errno.desc()
             ));
         }
@@ -381,7 +380,7 @@ impl Drop for Relay {
         self.send();
         if self.upstream.waiting() > 0 {
             warn!(
-                "notifications are lost, for the service manager does not take them: {}",
+                "notifications lost: {} (not accepted by the service manager)",
                 self.upstream.waiting()
             );
         }

@@ -58,7 +58,7 @@ pub(super) fn start(
     close_inherited(own_pid, report, relay.as_ref(), &terminal);
     if let Err(errno) = adoption {
         warn!(
-            "cannot adopt orphans ({}): those that leave their parent are not stopped",
+            "cannot adopt orphans: {}; orphaned processes will not be stopped",
             errno.desc()
         );
     }
@@ -85,7 +85,7 @@ fn set_parent_death_signal(settings: &Settings) -> Result<(), String> {
     let parent = nix::unistd::getppid().as_raw();
     signals::set_parent_death_signal(signal, parent).map_err(|errno| {
         format!(
-            "--parent-death-signal: cannot ask for {signal}: prctl: {}; leave the option out",
+            "--parent-death-signal: cannot set {signal}: prctl: {}; do not use this option here",
             errno.desc()
         )
     })
@@ -101,11 +101,11 @@ fn open_relay(settings: &Settings) -> Result<Option<Relay>, String> {
     }
     match Relay::open(listen) {
         Ok(relay) => Ok(relay),
-        Err(why) if listen => Err(format!("cannot hear when the command is ready: {why}")),
+        Err(why) if listen => Err(format!("cannot wait for READY=1: {why}")),
         Err(why) => {
             warn!(
-                "cannot relay notifications: {why}; the service manager must accept them from the \
-                 command itself (NotifyAccess=all)"
+                "cannot relay notifications: {why}; set NotifyAccess=all so that the command can \
+                 notify directly"
             );
             Ok(None)
         }
@@ -155,8 +155,8 @@ fn fork_command(
 
 fn fork_advice(errno: Errno) -> &'static str {
     match errno {
-        Errno::EAGAIN => "raise the limit on processes (ulimit -u, --pids-limit, TasksMax)",
-        Errno::ENOMEM => "give it more memory",
+        Errno::EAGAIN => "raise the process limit (ulimit -u, --pids-limit, TasksMax=)",
+        Errno::ENOMEM => "raise the memory limit",
         _ => "see fork(2)",
     }
 }

@@ -250,7 +250,10 @@ impl Terminal {
             Ok(()) => self.gave_foreground = Some(group),
             // The terminal is gone, or the group is one of another session.
             Err(errno) => {
-                debug!("cannot hand the terminal over: {}", errno.desc());
+                debug!(
+                    "cannot set the foreground process group: tcsetpgrp: {}",
+                    errno.desc()
+                );
                 return None;
             }
         }

@@ -118,7 +118,7 @@ fn not_found(arguments: &[CString], name: &CStr) -> ExecError {
     let bytes = name.to_bytes();
     let slash = bytes.contains(&b'/');
     let text = if bytes.is_empty() {
-        "the command is an empty word; name a program".to_owned()
+        "the command is empty; give the name of a program".to_owned()
     } else {
         let why = if slash {
             "no such file or directory"
@@ -127,8 +127,7 @@ fn not_found(arguments: &[CString], name: &CStr) -> ExecError {
         };
         let here = [b"./", bytes].concat();
         let advice = if arguments.len() == 1 && bytes.iter().any(u8::is_ascii_whitespace) {
-            "; it is one word with a blank in it: split it into the program and its arguments"
-                .to_owned()
+            "; it contains a space: split it into the program and its arguments".to_owned()
         } else if slash {
             String::new()
         } else if Path::new(OsStr::from_bytes(&here)).is_file() {
@@ -159,7 +158,7 @@ fn explain(name: &CStr, path: &CStr, errno: Errno) -> ExecError {
             "its arguments and environment are too long for the kernel; shorten them".to_owned()
         }
         Errno::ETXTBSY => "it is open for writing; close it first".to_owned(),
-        Errno::ELOOP => "too many symbolic links on the way to it".to_owned(),
+        Errno::ELOOP => "too many symbolic links in its path".to_owned(),
         other => other.desc().to_owned(),
     };
     let shown = if name.to_bytes() == path.to_bytes() {
@@ -177,20 +176,20 @@ fn explain(name: &CStr, path: &CStr, errno: Errno) -> ExecError {
 fn missing_part(path: &CStr) -> String {
     match kind_of(path) {
         Some(Kind::Script { interpreter }) if interpreter.ends_with(b"\r") => format!(
-            "its first line ends in a carriage return, so that its interpreter would be {}; \
-             convert its line ends from CRLF to LF",
+            "its #! line ends in a carriage return, so its interpreter would be {}; convert its \
+             line endings from CRLF to LF",
             quoted(&interpreter)
         ),
         Some(Kind::Script { interpreter })
             if Path::new(OsStr::from_bytes(&interpreter)).exists() =>
         {
             format!(
-                "something that its interpreter {} needs to run does not exist",
+                "a file that its interpreter {} needs does not exist",
                 quoted(&interpreter)
             )
         }
         Some(Kind::Script { interpreter }) => format!(
-            "its interpreter {} does not exist; correct its first line or install that",
+            "its interpreter {} does not exist; install it or fix the #! line",
             quoted(&interpreter)
         ),
         Some(Kind::Elf {
@@ -200,22 +199,22 @@ fn missing_part(path: &CStr) -> String {
             "its loader {} does not exist; use a static build or an image with that C library",
             quoted(&loader)
         ),
-        _ => "something that it needs to run does not exist".to_owned(),
+        _ => "a file that it needs does not exist".to_owned(),
     }
 }
 
 fn no_access(path: &CStr) -> String {
     let Ok(meta) = as_path(path).metadata() else {
-        return "permission denied on the way to it".to_owned();
+        return "permission denied in a directory of its path".to_owned();
     };
     if meta.is_dir() {
-        return "it is a directory; name a program in it".to_owned();
+        return "it is a directory; give the name of a program".to_owned();
     }
     if !meta.is_file() {
         return "it is not a regular file".to_owned();
     }
     if meta.permissions().mode() & 0o111 == 0 {
-        return "it is not executable; chmod +x it".to_owned();
+        return "it is not executable; use chmod +x".to_owned();
     }
     if let Some(Kind::Script { interpreter }) = kind_of(path) {
         let interpreter_path = PathBuf::from(OsStr::from_bytes(&interpreter));
@@ -226,25 +225,25 @@ fn no_access(path: &CStr) -> String {
             return format!("its interpreter {} is not executable", quoted(&interpreter));
         }
     }
-    "permission denied; is it executable for this user, and its file system not mounted noexec?"
+    "permission denied; make it executable for this user, on a filesystem that is not mounted noexec"
         .to_owned()
 }
 
 fn wrong_format(path: &CStr) -> String {
     match kind_of(path) {
         Some(Kind::Elf { machine, .. }) if machine != OWN_MACHINE => format!(
-            "it is a program for {}, and this machine is {}; use one that was built for this",
+            "it was built for {}, but this machine is {own}; use a build for {own}",
             machine_name(machine),
-            machine_name(OWN_MACHINE)
+            own = machine_name(OWN_MACHINE)
         ),
-        Some(Kind::Elf { .. }) => "it is a damaged program file".to_owned(),
+        Some(Kind::Elf { .. }) => "it is a damaged executable".to_owned(),
         Some(Kind::Script { interpreter }) if interpreter.is_empty() => {
-            "its first line is #! without an interpreter".to_owned()
+            "its #! line names no interpreter".to_owned()
         }
         Some(Kind::Text) => {
-            "it has no #! line, and there is no /bin/sh to run it; give it one".to_owned()
+            "it has no #! line, and /bin/sh does not exist; add a #! line".to_owned()
         }
-        _ => "it is neither a program for this machine nor a script".to_owned(),
+        _ => "it is neither an executable for this machine nor a script".to_owned(),
     }
 }
 

@@ -75,11 +75,8 @@ impl ReportFile {
         let path = self.path.display();
         match nix::unistd::write(&self.file, report.as_bytes()) {
             Ok(length) if length == report.len() => {}
-            Ok(_) => warn!("the report in '{path}' was cut: there is no room for it"),
-            Err(errno) => warn!(
-                "cannot write the report to '{path}': {}; it is lost",
-                errno.desc()
-            ),
+            Ok(_) => warn!("report '{path}' truncated: no space left"),
+            Err(errno) => warn!("cannot write report '{path}': {}", errno.desc()),
         }
     }
 }

@@ -175,7 +175,7 @@ fn a_process_forked_during_the_scan_is_signaled() {
         .through(&[&fixture, "fork-when-read"])
         .options("-t 10s")
         .shell(&format!(
-            "{fixture} forks-when-told & trap 'exit 0' TERM; while :; do sleep 0.01; done"
+            "trap 'exit 0' TERM; {fixture} forks-when-told & while :; do sleep 0.01; done"
         ));
     run.ready();
     // The parent of supervise is its tracer.

@@ -299,7 +299,7 @@ fn a_file_that_cannot_be_written_is_refused_before_the_start() {
     assert_eq!(output.code, Some(0));
     let errors = &output.errors;
     assert!(
-        errors.contains("cannot write the report to '/dev/full': No space left"),
+        errors.contains("cannot write report '/dev/full': No space left"),
         "{errors}"
     );
 }

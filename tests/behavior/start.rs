@@ -351,7 +351,7 @@ fn a_command_that_cannot_be_executed_is_explained() {
         ("nonexistent-command".to_owned(), 127, "not found in PATH"),
         (folder.file("nonexistent"), 127, "no such file"),
         (folder.file("dangling"), 127, "no such file"),
-        (String::new(), 127, "empty word"),
+        (String::new(), 127, "command is empty"),
         (folder.write("plain", "echo", 0o644), 126, "chmod +x"),
         (sub, 126, "is a directory"),
         ("/dev/null".to_owned(), 126, "not a regular file"),
@@ -374,17 +374,17 @@ fn a_command_that_cannot_be_executed_is_explained() {
         (
             folder.write("damaged", "\x7fELF\x02\x01\x01\0", 0o755),
             126,
-            "neither a program",
+            "neither an executable",
         ),
         (
             folder.write("binary", "\0\x01\x02\n", 0o755),
             126,
-            "neither a program",
+            "neither an executable",
         ),
         (
             folder.write("nameless", "#!\n", 0o755),
             126,
-            "without an interpreter",
+            "names no interpreter",
         ),
     ];
     if let Some(at) = at {
@@ -556,7 +556,7 @@ fn a_failing_fork_is_explained() {
     assert_eq!(code, Some(125), "{errors}");
     assert_eq!(errors.lines().count(), 1, "{errors}");
     assert!(
-        errors.contains("fork") && errors.contains("limit on processes"),
+        errors.contains("fork") && errors.contains("raise the process limit"),
         "{errors}"
     );
 }
