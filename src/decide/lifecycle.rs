@@ -16,6 +16,7 @@
 use std::time::Duration;
 
 use super::origin::Origin;
+use super::reason::Stage;
 use super::rules::{Grace, LeftoverPolicy, Rules};
 use super::step::{Action, Event, Notice, Request};
 use crate::ending::Ending;
@@ -90,6 +91,8 @@ pub(crate) struct Lifecycle {
     held: Option<Delivery>,
     /// Whether a stop was requested.
     stop_requested: bool,
+    /// How far the stop is, for processes that received no signal.
+    stage: Stage,
     /// How long until the next SIGKILL.
     kill_again: Duration,
 }
@@ -97,6 +100,10 @@ pub(crate) struct Lifecycle {
 impl Lifecycle {
     /// A lifecycle whose command has just been started.
     pub(crate) fn new(rules: Rules) -> Self {
+        let stage = match rules.grace {
+            Grace::For(Duration::ZERO) => Stage::NoGrace,
+            _ => Stage::Command,
+        };
         Self {
             rules,
             phase: Phase::Running,
@@ -105,6 +112,7 @@ impl Lifecycle {
             resumes: 0,
             held: None,
             stop_requested: false,
+            stage,
             kill_again: stop::FIRST_KILL_AGAIN,
         }
     }
@@ -116,6 +124,11 @@ impl Lifecycle {
             && self.ending.is_some()
             && self.rules.leftovers == LeftoverPolicy::Auto
             && !self.rules.pid1
+    }
+
+    /// How far the stop is, for processes that received no signal.
+    pub(crate) fn stage(&self) -> Stage {
+        self.stage
     }
 
     /// Whether the command is suspended, as far as is known.

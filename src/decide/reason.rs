@@ -42,6 +42,12 @@ pub(crate) struct SignalSets {
 }
 
 impl SignalSets {
+    /// Whether a signal with the default action of SIGTERM does not kill the process at once.
+    pub(crate) fn survives(&self, signal: Signal) -> bool {
+        let taken = self.ignored.or(self.handled).or(self.blocked);
+        taken.contains(signal)
+    }
+
     /// Whether the process can act on a signal that was sent to it.
     fn can_act_on(&self, signal: Signal, inner_init: bool) -> bool {
         let held = self.blocked.contains(signal) && self.pending.contains(signal);
@@ -80,10 +86,19 @@ pub(crate) struct Facts {
     pub(crate) shell: bool,
     /// Whether its parent is.
     pub(crate) parent_is_shell: bool,
-    /// Whether there is no grace period, and nobody is asked.
-    pub(crate) no_grace: bool,
-    /// Whether everything has been asked that is to be.
-    pub(crate) all_asked: bool,
+    /// How far the stop is.
+    pub(crate) stage: Stage,
+}
+
+/// How far a stop is: why a process that received no signal received none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Stage {
+    /// The grace period is 0: no process is signaled before SIGKILL.
+    NoGrace,
+    /// The command is signaled first, and the other processes were not signaled yet.
+    Command,
+    /// The other processes were signaled.
+    Others,
 }
 
 /// Why a process is still there.
@@ -109,7 +124,7 @@ pub(crate) enum Reason {
     /// It runs as another user, and we may not signal it.
     NotAllowed,
     /// Nobody was: the grace period is 0.
-    NoTime,
+    NoGrace,
     /// It was started after everything was asked.
     StartedLate,
     /// It ignores the signal.
@@ -163,17 +178,14 @@ impl Reason {
             _ => {}
         }
         let Some(last) = facts.sent.last().copied() else {
-            return if facts.no_grace {
-                Self::NoTime
-            } else if facts.all_asked {
-                Self::StartedLate
-            } else if facts.outside {
-                Self::NotSignaledOutside
-            } else {
-                match facts.parent {
-                    Some(shell) if facts.parent_is_shell => Self::NotSignaledByShell(shell),
-                    parent => Self::NotSignaled(parent),
+            return match (facts.stage, facts.parent) {
+                (Stage::NoGrace, _) => Self::NoGrace,
+                (Stage::Others, _) => Self::StartedLate,
+                (Stage::Command, _) if facts.outside => Self::NotSignaledOutside,
+                (Stage::Command, Some(shell)) if facts.parent_is_shell => {
+                    Self::NotSignaledByShell(shell)
                 }
+                (Stage::Command, parent) => Self::NotSignaled(parent),
             };
         };
         let Some(sets) = facts.signals else {
@@ -242,7 +254,7 @@ impl fmt::Display for Reason {
             Self::NotAllowed => f.write_str(
                 "it runs as another user; grant CAP_KILL or CAP_SETUID, or run as that user",
             ),
-            Self::NoTime => f.write_str("not signaled: the grace period is 0"),
+            Self::NoGrace => f.write_str("not signaled: the grace period is 0"),
             Self::StartedLate => f.write_str("it started after the other processes were signaled"),
             Self::Ignores(signal) => write!(f, "it ignores {signal}"),
             Self::Blocks(signal) => write!(f, "it blocks {signal}"),
@@ -319,8 +331,7 @@ mod tests {
             inner_init: false,
             shell: false,
             parent_is_shell: false,
-            no_grace: false,
-            all_asked: false,
+            stage: Stage::Command,
         }
     }
 
@@ -396,14 +407,14 @@ mod tests {
         assert_eq!(of_a_hook, Reason::Handles(Signal::TERM));
         let too_late = with(&|f| {
             f.sent = Vec::new();
-            f.all_asked = true;
+            f.stage = Stage::Others;
         });
         assert_eq!(too_late, Reason::StartedLate);
         let no_time = with(&|f| {
             f.sent = Vec::new();
-            f.no_grace = true;
+            f.stage = Stage::NoGrace;
         });
-        assert_eq!(no_time, Reason::NoTime);
+        assert_eq!(no_time, Reason::NoGrace);
         // What no signal can change comes first.
         let in_state = |state, frozen| {
             with(&|f| {
@@ -580,7 +591,7 @@ mod tests {
                 "the container engine started it",
             ),
             (Reason::NotAllowed, "runs as another user"),
-            (Reason::NoTime, "the grace period is 0"),
+            (Reason::NoGrace, "the grace period is 0"),
             (
                 Reason::StartedLate,
                 "after the other processes were signaled",

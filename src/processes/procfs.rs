@@ -3,13 +3,11 @@
 //! namespace's: every answer is an `Option`, and names are bytes that anyone
 //! may have chosen.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-use crate::decide::reason::SignalSets;
+use crate::decide::reason::{ProcessLabel, SignalSets};
 use crate::signal::SignalSet;
 
 /// A process that no reuse of its pid can be mistaken for: within one clock
@@ -22,9 +20,11 @@ pub(crate) struct Identity {
     pub(crate) start: u64,
 }
 
-/// What /proc/PID/stat says, as far as it is needed.
+/// A process, as /proc/PID/stat shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stat {
+pub(crate) struct Process {
+    /// Its process id.
+    pub(crate) pid: i32,
     /// The name, as the process or whoever executed it chose it.
     pub(crate) name: Vec<u8>,
     /// One letter: R, S, D, Z, T, t, X, I.
@@ -39,22 +39,55 @@ pub(crate) struct Stat {
     pub(crate) start: u64,
 }
 
-impl Stat {
+impl Process {
     /// Whether it has ended and is only waited for. A main thread that has ended
     /// before the others looks the same but for their number.
     pub(crate) fn is_zombie(&self) -> bool {
         [b'Z', b'X'].contains(&self.state) && self.threads <= 1
     }
 
+    /// Tells it from an earlier process with its pid.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity {
+            pid: self.pid,
+            start: self.start,
+        }
+    }
+
     /// The name as text, whatever bytes it is.
     pub(crate) fn name(&self) -> String {
         String::from_utf8_lossy(&self.name).into_owned()
+    }
+
+    /// What it is called in the log and in the report.
+    pub(crate) fn label(&self) -> ProcessLabel {
+        ProcessLabel {
+            pid: self.pid,
+            start: self.start,
+            name: self.name(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Process {
+    /// One with this number and state, started at ten times its number.
+    pub(super) fn example(pid: i32, parent: i32, state: u8) -> Self {
+        Self {
+            pid,
+            name: format!("p{pid}").into_bytes(),
+            state,
+            parent,
+            group: 1,
+            threads: 1,
+            start: 10 * u64::try_from(pid).unwrap_or_default(),
+        }
     }
 }
 
 /// Reads /proc/PID/stat. One read is enough: it is a single line, and what is
 /// needed of it stands in its first half.
-pub(crate) fn stat(pid: i32) -> Option<Stat> {
+pub(crate) fn stat(pid: i32) -> Option<Process> {
     let mut line = [0; 1024];
     let mut file = fs::File::open(format!("/proc/{pid}/stat")).ok()?;
     let length = file.read(&mut line).ok()?;
@@ -63,9 +96,11 @@ pub(crate) fn stat(pid: i32) -> Option<Stat> {
 
 /// The name stands in parentheses and may hold any byte, parentheses too: it
 /// ends at the last one.
-fn parse_stat(bytes: &[u8]) -> Option<Stat> {
+fn parse_stat(bytes: &[u8]) -> Option<Process> {
     let open = bytes.iter().position(|b| *b == b'(')?;
     let close = bytes.iter().rposition(|b| *b == b')')?;
+    let pid = std::str::from_utf8(bytes.get(..open)?).ok()?;
+    let pid = pid.trim_end().parse().ok()?;
     let name = bytes.get(open + 1..close)?.to_vec();
     let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
@@ -75,7 +110,8 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let group = fields.next()?.parse().ok()?;
     let threads = fields.nth(14)?.parse().ok()?;
     let start = fields.nth(1)?.parse().ok()?;
-    Some(Stat {
+    Some(Process {
+        pid,
         name,
         state,
         parent,
@@ -95,97 +131,11 @@ pub(crate) fn shows_own_namespace(own_pid: i32) -> bool {
 /// down to our own: one number means that they are the same. Before Linux 4.1
 /// there is no such line, and `Pid` has to do.
 fn is_own_namespace(status: &[u8], own_pid: i32) -> bool {
-    let field = |key: &[u8]| {
-        let line = status
-            .split(|b| *b == b'\n')
-            .find_map(|line| line.strip_prefix(key))?;
-        std::str::from_utf8(line).ok()
-    };
-    let Some(pids) = field(b"NSpid:").or_else(|| field(b"Pid:")) else {
+    let Some(pids) = words(status, "NSpid").or_else(|| words(status, "Pid")) else {
         return false;
     };
-    let mut pids = pids.split_ascii_whitespace().map(str::parse);
+    let mut pids = pids.map(str::parse);
     pids.next() == Some(Ok(own_pid)) && pids.next().is_none()
-}
-
-/// How a process is related to us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ancestry {
-    /// Its parent, or its parent's parent and so on, is the other.
-    Descendant,
-    /// It lives, and is none.
-    Stranger,
-    /// It has exited, or /proc does not show it.
-    Unknown,
-}
-
-/// Whether `pid` is a descendant of `root`. A zombie still is what it was.
-pub(crate) fn ancestry(pid: i32, root: i32) -> Ancestry {
-    if pid <= 0 || !shows_own_namespace(root) {
-        return Ancestry::Unknown;
-    }
-    // An ancestor that ends while it is looked for hands its children on: then
-    // the way up is another one.
-    for _ in 0..3 {
-        let mut at = pid;
-        // No tree is as deep; one that changes may seem to be without end.
-        for _ in 0..4096 {
-            match parent(at) {
-                Some(parent) if parent == root => return Ancestry::Descendant,
-                Some(0) => return Ancestry::Stranger,
-                Some(parent) => at = parent,
-                None => break,
-            }
-        }
-    }
-    Ancestry::Unknown
-}
-
-/// Inits of containers that exit as soon as their child does. A name that is not
-/// among them may be a script's, which goes on.
-const INITS: [&[u8]; 6] = [
-    b"docker-init",
-    b"podman-init",
-    b"tini",
-    b"tini-static",
-    b"catatonit",
-    b"dumb-init",
-];
-
-/// Whether PID 1 exits when we do, and takes all others with it: it is the init of
-/// a container and we are its only child.
-pub(crate) fn init_exits_with(own_pid: i32) -> bool {
-    // The first namespace, whose PID 1 stays, has this number on every system.
-    let first = Path::new("pid:[4026531836]");
-    nix::unistd::getppid().as_raw() == 1
-        && shows_own_namespace(own_pid)
-        && fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace != first)
-        && stat(1).is_some_and(|init| INITS.contains(&init.name.as_slice()))
-        && children(1) == [own_pid]
-}
-
-/// A process and those above it, as far as they are shown.
-pub(crate) fn with_ancestors(pid: i32) -> Vec<i32> {
-    let mut found = vec![pid];
-    let mut at = pid;
-    while let Some(parent) = parent(at)
-        && parent > 0
-        && !found.contains(&parent)
-    {
-        found.push(parent);
-        at = parent;
-    }
-    found
-}
-
-/// The parent of a process; 0 for the first one, and for one that came into the
-/// PID namespace from outside.
-fn parent(pid: i32) -> Option<i32> {
-    match stat(pid)?.parent {
-        // Also what is read of a process in the moment in which it is reaped.
-        0 => Some(stat(pid)?.parent),
-        parent => Some(parent),
-    }
 }
 
 /// The user ids of a process that kill(2) compares with the sender's.
@@ -274,20 +224,7 @@ pub(crate) fn executable(pid: i32) -> Option<String> {
 /// Whether a process is PID 1 of a PID namespace below that of /proc.
 pub(crate) fn is_inner_init(pid: i32) -> bool {
     let status = read(&format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status
-        .split(|b| *b == b'\n')
-        .find_map(|line| line.strip_prefix(b"NSpid:"))
-        .and_then(|line| std::str::from_utf8(line).ok());
-    let pids = line.unwrap_or_default().split_ascii_whitespace().skip(1);
-    pids.last() == Some("1")
-}
-
-/// The time in clock ticks since the system started, as start times are: a
-/// hundredth of a second each, on every architecture that we are built for.
-pub(crate) fn ticks() -> Option<u64> {
-    let uptime = String::from_utf8(read("/proc/uptime")?).ok()?;
-    let seconds = uptime.split_ascii_whitespace().next()?;
-    seconds.replace('.', "").parse().ok()
+    words(&status, "NSpid").and_then(|pids| pids.skip(1).last()) == Some("1")
 }
 
 /// Every process that /proc lists.
@@ -300,52 +237,8 @@ pub(crate) fn all_pids() -> Option<Vec<i32>> {
     )
 }
 
-/// Processes by their pids, as they were when they were first seen.
-pub(crate) type Processes = BTreeMap<i32, Stat>;
-
-/// Adds every process that /proc lists. Only those that are new are looked at.
-pub(crate) fn add_all(found: &mut Processes) -> Option<()> {
-    for pid in all_pids()? {
-        if let Entry::Vacant(new) = found.entry(pid)
-            && let Some(stat) = stat(pid)
-        {
-            new.insert(stat);
-        }
-    }
-    Some(())
-}
-
-/// Adds the processes below `root`, itself not among them.
-///
-/// The listing is not atomic: what is forked or handed on while it is made can
-/// be missing. `None` where /proc does not tell.
-pub(crate) fn add_descendants(root: i32, found: &mut Processes) -> Option<()> {
-    let mut visited = BTreeSet::new();
-    let mut to_visit = vec![(root, stat(root)?.threads)];
-    while let Some((pid, threads)) = to_visit.pop() {
-        let children = match read_children(pid, threads) {
-            Children::Are(children) => children,
-            Children::Gone => continue,
-            Children::Unsupported => return add_descendants_by_parent(root, found),
-        };
-        for child in children {
-            let stat = match found.entry(child) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => match stat(child) {
-                    Some(stat) => new.insert(stat),
-                    None => continue,
-                },
-            };
-            // One that has ended has handed its children on.
-            if visited.insert(child) && !stat.is_zombie() {
-                to_visit.push((child, stat.threads));
-            }
-        }
-    }
-    Some(())
-}
-
-enum Children {
+/// The children of a process, by their pids.
+pub(super) enum Children {
     Are(Vec<i32>),
     /// The process is not there any more.
     Gone,
@@ -363,7 +256,7 @@ pub(crate) fn children(pid: i32) -> Vec<i32> {
 
 /// The children of every thread of a process: each is listed with the thread
 /// that forked it.
-fn read_children(pid: i32, threads: u32) -> Children {
+pub(super) fn read_children(pid: i32, threads: u32) -> Children {
     if threads == 1 {
         // As nearly all have: then there is no need to list them.
         return children_of_thread(&format!("/proc/{pid}/task/{pid}"));
@@ -397,34 +290,6 @@ fn parse_pids(bytes: &[u8]) -> Vec<i32> {
         .collect()
 }
 
-/// The same by looking at the parent of every process there is.
-fn add_descendants_by_parent(root: i32, found: &mut Processes) -> Option<()> {
-    let mut all = Processes::new();
-    add_all(&mut all)?;
-    let parents: Vec<_> = all.iter().map(|(pid, stat)| (*pid, stat.parent)).collect();
-    let below = below(root, &parents);
-    found.extend(all.into_iter().filter(|(pid, _)| below.contains(pid)));
-    Some(())
-}
-
-/// The pids below `root` in a list of pids with their parents.
-fn below(root: i32, parents: &[(i32, i32)]) -> BTreeSet<i32> {
-    let mut children = BTreeMap::<i32, Vec<i32>>::new();
-    for (pid, parent) in parents {
-        children.entry(*parent).or_default().push(*pid);
-    }
-    let mut found = BTreeSet::new();
-    let mut to_visit = vec![root];
-    while let Some(pid) = to_visit.pop() {
-        // Removed, so that a list that makes no tree ends as well.
-        for child in children.remove(&pid).unwrap_or_default() {
-            found.insert(child);
-            to_visit.push(child);
-        }
-    }
-    found
-}
-
 /// Reads a file that the kernel makes up.
 pub(crate) fn read(path: &str) -> Option<Vec<u8>> {
     let mut file = fs::File::open(path).ok()?;
@@ -446,7 +311,6 @@ mod tests {
 
     use super::*;
     use crate::signal::Signal;
-    use crate::sys::kill::{Target, kill};
 
     fn line(name: &[u8]) -> Vec<u8> {
         let mut line = b"42 (".to_vec();
@@ -461,7 +325,8 @@ mod tests {
             let stat = parse_stat(&line(name)).unwrap();
             assert_eq!(
                 stat,
-                Stat {
+                Process {
+                    pid: 42,
                     name: name.to_vec(),
                     state: b'S',
                     parent: 7,
@@ -478,7 +343,7 @@ mod tests {
         let pid = crate::sys::process::own_pid();
         assert_eq!(stat(pid).unwrap().parent, nix::unistd::getppid().as_raw());
         assert!(shows_own_namespace(pid));
-        assert!(stat(pid).unwrap().start <= ticks().unwrap());
+        assert!(stat(pid).unwrap().start <= crate::sys::process::ticks());
     }
 
     #[test]
@@ -509,53 +374,6 @@ mod tests {
     }
 
     #[test]
-    fn children_of_every_thread_and_their_children_are_found() {
-        // A thread that is not the main one forks a shell, which forks sleep and ends
-        // with it.
-        let (told, pid) = std::sync::mpsc::channel();
-        let (done, end) = std::sync::mpsc::channel::<()>();
-        let thread = std::thread::spawn(move || {
-            let mut child = std::process::Command::new("sh")
-                .args(["-c", "sleep 1012 & wait"])
-                .spawn()
-                .unwrap();
-            let pid = i32::try_from(child.id()).unwrap();
-            told.send(pid).unwrap();
-            let _ = end.recv();
-            child.wait().unwrap();
-        });
-        let shell = pid.recv().unwrap();
-        let own = crate::sys::process::own_pid();
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        let grandchild = loop {
-            let mut found = Processes::new();
-            add_descendants(shell, &mut found).unwrap();
-            if let Some(pid) = found.keys().next() {
-                break *pid;
-            }
-            assert!(
-                std::time::Instant::now() < deadline,
-                "the shell forked nothing"
-            );
-            std::thread::yield_now();
-        };
-        for add in [add_descendants, add_descendants_by_parent] {
-            let mut found = Processes::new();
-            add(own, &mut found).unwrap();
-            assert!(found.contains_key(&shell), "{shell} not in {found:?}");
-            assert!(
-                found.contains_key(&grandchild),
-                "{grandchild} not in {found:?}"
-            );
-            assert!(!found.contains_key(&own));
-        }
-        // By its own pid: before it executes, it may not hear what the shell sends it.
-        kill(Target::Process(grandchild), Signal::KILL).unwrap();
-        done.send(()).unwrap();
-        thread.join().unwrap();
-    }
-
-    #[test]
     fn signal_sets_are_read() {
         let status = b"Name:\tx\nUid:\t5\t6\t7\t8\nSigPnd:\t0000000000000000\n\
             ShdPnd:\t0000000000004000\nSigBlk:\t0000000000000001\n\
@@ -567,12 +385,6 @@ mod tests {
         assert!(sets.handled.contains(Signal::TERM) && sets.handled.contains(Signal::INT));
         assert_eq!(field(status, "Uid"), Some("5"));
         assert_eq!(parse_signal_sets(b"SigBlk:\tx\n"), None);
-    }
-
-    #[test]
-    fn a_list_that_makes_no_tree_ends() {
-        let below = below(1, &[(2, 1), (3, 2), (1, 3), (9, 9)]);
-        assert_eq!(below, BTreeSet::from([1, 2, 3]));
     }
 
     proptest! {

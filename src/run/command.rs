@@ -12,12 +12,14 @@ use super::start::{Started, start};
 use super::terminal::Terminal;
 use crate::decide::lifecycle::Lifecycle;
 use crate::decide::origin::{self, Origin};
-use crate::decide::reason::Remaining;
-use crate::decide::rules::{Grace, LeftoverPolicy, Rules};
+use crate::decide::reason::{NAMED, REMEMBERED, Remaining};
+use crate::decide::rules::{LeftoverPolicy, Rules};
 use crate::decide::step::{Action, Event, Notice, Request, Scope, Timer};
 use crate::ending::{self, Ending, StatusRules, Termination};
-use crate::processes::leftovers::Leftovers;
-use crate::processes::{cgroup, procfs};
+use crate::processes::explain::explain;
+use crate::processes::sweep::Sweep;
+use crate::processes::tree::{self, Tree};
+use crate::processes::{ancestry, cgroup, procfs};
 use crate::settings::{RehearseAt, Settings};
 use crate::signal::{Received, Signal};
 use crate::sys::signals::{self, Inherited};
@@ -26,7 +28,7 @@ use crate::sys::wait::Waited;
 use crate::sys::{memory, process};
 use crate::tell::account::Account;
 use crate::tell::log::write_unfiltered;
-use crate::tell::record::{KillCause, Record, Stage};
+use crate::tell::record::{KillCause, Moment, Record};
 use crate::tell::report_file::ReportFile;
 use crate::tell::sender::Sender;
 use crate::tell::verdict::verdict;
@@ -93,7 +95,7 @@ pub(super) struct Supervisor<'a> {
     pub(super) child: Child,
     /// The command's pid, until it is reaped: then it is no longer ours.
     pub(super) command: Option<i32>,
-    pub(super) leftovers: Leftovers,
+    pub(super) sweep: Sweep,
     /// What the count of processes killed for want of memory was at the start.
     oom_kills: Option<u64>,
     events: Events<Wakeup>,
@@ -153,11 +155,7 @@ impl<'a> Supervisor<'a> {
             lifecycle: Lifecycle::new(rules),
             command: Some(child.pid),
             child,
-            leftovers: Leftovers::new(
-                own_pid,
-                settings.run.report.is_some() || settings.run.rehearse.is_some(),
-                settings.run.grace == Grace::For(Duration::ZERO),
-            ),
+            sweep: Sweep::new(own_pid, is_reported(settings)),
             oom_kills: cgroup::oom_kills(),
             events,
             awaits_ready: settings
@@ -293,6 +291,9 @@ impl<'a> Supervisor<'a> {
 
     /// Of other children only the end is of interest.
     fn on_child(&mut self, change: Waited) -> ControlFlow<Termination> {
+        if let Waited::Ended(pid, _) = change {
+            self.sweep.ledger.forget(pid);
+        }
         match change {
             Waited::Ended(pid, ending) if Some(pid) == self.command => {
                 self.command_ended(pid, ending)
@@ -318,7 +319,7 @@ impl<'a> Supervisor<'a> {
 
     /// Looks whether others can be left: not where an init exits when we do.
     fn look_at_init(&mut self) -> ControlFlow<Termination> {
-        if self.lifecycle.is_about_to_leave() && procfs::init_exits_with(process::own_pid()) {
+        if self.lifecycle.is_about_to_leave() && ancestry::init_exits_with(process::own_pid()) {
             self.tell(Record::InitExits);
             self.feed(Event::InitExitsWithUs)?;
         }
@@ -400,12 +401,13 @@ impl<'a> Supervisor<'a> {
                 self.send(Signal::CONT);
             }
             Action::TerminateRest => {
-                let asked = self.leftovers.ask(self.command, self.own_group());
+                let reach = self.sweep.reach(self.command, self.own_group());
+                let signaled = self.sweep.terminate(reach);
                 let at = self.started.elapsed();
-                self.account.add(&Record::OthersSignaled(&asked), at);
+                self.account.add(&Record::OthersSignaled(&signaled), at);
             }
             Action::Kill(Scope::Everything) => {
-                self.leftovers.kill(self.command, self.own_group());
+                self.sweep.kill(self.command, self.own_group());
             }
             Action::Kill(Scope::Command) => self.send(Signal::KILL),
             Action::Arm(timer, after) => self.events.timers.arm(Wakeup::Lifecycle(timer), after),
@@ -442,7 +444,7 @@ impl<'a> Supervisor<'a> {
                 let deadline = Wakeup::Lifecycle(Timer::GraceOver);
                 let left = self.events.timers.until(deadline);
                 self.tell(Record::Waiting { left, grace });
-                self.tell_remaining(Stage::Waiting, self.remaining().as_ref());
+                self.tell_remaining(Moment::Waiting, self.remaining().as_ref());
             }
             Notice::GraceOver => {
                 self.tell_killing(KillCause::Expired(grace));
@@ -451,12 +453,13 @@ impl<'a> Supervisor<'a> {
             Notice::CutShort(signal) => self.tell_killing(KillCause::TypedAgain(signal)),
             Notice::Left if !log_enabled!(Level::Info) => {}
             Notice::Left => {
-                let left = self.leftovers.all_named();
+                let tree = Tree::scan(process::own_pid(), tree::PASSES);
+                let left = tree.as_ref().map(Tree::labels).unwrap_or_default();
                 for record in Record::of_left(&left, process::own_pid() == 1) {
                     self.tell(record);
                 }
             }
-            Notice::Unkillable => self.tell_remaining(Stage::Killed, self.remaining().as_ref()),
+            Notice::Unkillable => self.tell_remaining(Moment::Killed, self.remaining().as_ref()),
         }
     }
 
@@ -467,19 +470,29 @@ impl<'a> Supervisor<'a> {
             remaining: remaining.as_ref(),
             command: self.command,
         });
-        self.tell_remaining(Stage::Killing, remaining.as_ref());
+        self.tell_remaining(Moment::Killing, remaining.as_ref());
     }
 
-    fn tell_remaining(&mut self, stage: Stage, remaining: Option<&Remaining>) {
-        for record in Record::of_remaining(stage, remaining) {
+    fn tell_remaining(&mut self, moment: Moment, remaining: Option<&Remaining>) {
+        for record in Record::of_remaining(moment, remaining) {
             self.tell(record);
         }
     }
 
-    /// The processes that are to exit and have not, if /proc shows them.
+    /// The processes that are to exit and did not; `None` where /proc does not show them.
     fn remaining(&self) -> Option<Remaining> {
-        let alone = self.settings.command.leftovers == LeftoverPolicy::Leave;
-        self.leftovers.remaining(self.command, alone)
+        let tree = Tree::scan(process::own_pid(), tree::PASSES)?;
+        let scope = match self.settings.command.leftovers {
+            LeftoverPolicy::Leave => Scope::Command,
+            _ => Scope::Everything,
+        };
+        let limit = if is_reported(self.settings) {
+            REMEMBERED
+        } else {
+            NAMED
+        };
+        let (ledger, stage) = (&self.sweep.ledger, self.lifecycle.stage());
+        Some(explain(&tree, ledger, stage, self.command, scope, limit))
     }
 
     fn tell_manager(&mut self, text: &str) {
@@ -493,6 +506,11 @@ impl<'a> Supervisor<'a> {
     fn new_oom_kills(&self) -> Option<u64> {
         Some(cgroup::oom_kills()?.saturating_sub(self.oom_kills?))
     }
+}
+
+/// Whether more is to be told of processes than the log does.
+fn is_reported(settings: &Settings) -> bool {
+    settings.run.report.is_some() || settings.run.rehearse.is_some()
 }
 
 /// Who sent a signal, as far as is known.

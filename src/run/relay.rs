@@ -44,7 +44,8 @@ use self::address::{bind, is_main_of_unit, is_unix, parse_address};
 use self::message::{Standing, harmless_lines, standing, without_main_pid};
 use self::upstream::{Message, Upstream};
 use super::events::Watched;
-use crate::processes::procfs::{self, Ancestry, Identity};
+use crate::processes::ancestry::{self, Ancestry};
+use crate::processes::procfs::{self, Identity};
 use crate::sys::closing::{self, Passed};
 use crate::sys::datagram::{self, Credentials, Datagram};
 use crate::sys::descriptors::{self, above_stdio};
@@ -226,8 +227,8 @@ impl Relay {
     /// now that the command has exited. It is returned once.
     pub(crate) fn successor(&mut self) -> Option<i32> {
         let main = self.main.take()?;
-        let stat = procfs::stat(main.pid)?;
-        (stat.start == main.start && stat.parent == self.own_pid).then_some(main.pid)
+        let process = procfs::stat(main.pid)?;
+        (process.identity() == main && process.parent == self.own_pid).then_some(main.pid)
     }
 }
 
@@ -308,7 +309,7 @@ impl Relay {
 
     /// For what a sender may speak.
     fn standing(&self, sender: Credentials, process: Option<&PidFd>) -> Standing {
-        let ancestry = procfs::ancestry(sender.pid, self.own_pid);
+        let ancestry = ancestry::of(sender.pid, self.own_pid);
         let users = [Some(0), Some(nix::unistd::geteuid().as_raw()), self.user];
         let user_fits = sender.pid > 0 && users.contains(&Some(sender.uid));
         standing(ancestry, user_fits, || {
@@ -320,16 +321,13 @@ impl Relay {
     }
 
     fn record_main(&mut self, pid: i32, command: Option<i32>) {
-        let named = procfs::stat(pid)
-            .filter(|_| procfs::ancestry(pid, self.own_pid) == Ancestry::Descendant);
+        let named =
+            procfs::stat(pid).filter(|_| ancestry::of(pid, self.own_pid) == Ancestry::Descendant);
         self.main = match named {
             Some(_) if Some(pid) == command => None,
-            Some(stat) => {
+            Some(process) => {
                 debug!("pid {pid} will take over when the command exits (MAINPID)");
-                Some(Identity {
-                    pid,
-                    start: stat.start,
-                })
+                Some(process.identity())
             }
             None => {
                 debug!("ignored MAINPID={pid}: not a descendant of supervise");

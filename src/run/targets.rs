@@ -53,7 +53,7 @@ impl Supervisor<'_> {
         }
         if stop
             && let Some(group) = group
-            && self.leftovers.may_be_suspended(group)
+            && self.sweep.may_be_suspended(group)
         {
             // A suspended member acts on no signal, and gets none again. Looked up
             // after the signal was sent: one that is suspended from now on has
@@ -68,13 +68,12 @@ impl Supervisor<'_> {
         let Some(command) = self.command else {
             return;
         };
-        self.leftovers.record_command(command, signal);
-        let members = group.map(|group| self.leftovers.record_group(group, signal));
-        let mut others = members.unwrap_or_default();
-        others.retain(|member| member.pid != command);
+        self.sweep.ledger.sent_to_child(command, signal);
+        // The command is recorded already.
+        let others = group.map(|group| self.sweep.record_group(group, signal));
         self.tell(Record::StopSignal {
             signal,
-            others: &others,
+            others: &others.unwrap_or_default(),
         });
     }
 
@@ -131,7 +130,7 @@ impl Supervisor<'_> {
     }
 
     fn send_to(&mut self, target: Target, received: &Received, stop: bool) {
-        let result = self.leftovers.send(target, received, stop);
+        let result = self.sweep.send(target, received, stop);
         self.tell(Record::Sent {
             signal: received.signal,
             target,

@@ -14,7 +14,7 @@ use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, getpgrp, getsid, tcgetpgrp, tcsetpgrp};
 
 use crate::decide::origin::{Facts, Sender, may_be_typed};
-use crate::processes::procfs;
+use crate::processes::{ancestry, procfs, tree};
 use crate::settings::ForwardTo;
 use crate::signal::{Received, Signal};
 use crate::sys::process;
@@ -152,7 +152,7 @@ impl Terminal {
         if !procfs::shows_own_namespace(self.own_pid) {
             return true;
         }
-        let above = procfs::with_ancestors(self.own_pid);
+        let above = ancestry::with_ancestors(self.own_pid);
         let is_leader = |pid: &i32| self.session_leader == Some(*pid);
         let Some(leader) = above.iter().position(is_leader) else {
             return true;
@@ -275,19 +275,13 @@ impl Terminal {
     /// Whether no other process of our group uses the terminal, as far as /proc
     /// shows. A script around us waits for us and does not count.
     fn is_alone(&self) -> bool {
-        if !procfs::shows_own_namespace(self.own_pid) {
+        let Some(members) = tree::members(self.own_pid, self.own_group.as_raw()) else {
             return true;
-        }
-        let own_and_above = procfs::with_ancestors(self.own_pid);
-        let is_member = |pid: &i32| {
-            procfs::stat(*pid)
-                .is_some_and(|stat| stat.group == self.own_group.as_raw() && !stat.is_zombie())
         };
-        procfs::all_pids()
-            .unwrap_or_default()
+        let own_and_above = ancestry::with_ancestors(self.own_pid);
+        members
             .iter()
-            .filter(|pid| !own_and_above.contains(pid))
-            .all(|pid| !is_member(pid))
+            .all(|member| own_and_above.contains(&member.pid))
     }
 
     /// Takes the foreground back that was given away, when the command has exited:

@@ -101,7 +101,7 @@ impl std::fmt::Display for Target {
         match self {
             Self::Process(pid) => write!(f, "pid {pid}"),
             Self::Group(group) => write!(f, "process group {group}"),
-            Self::Everyone => f.write_str("every process"),
+            Self::Everyone => f.write_str("all other processes"),
         }
     }
 }

@@ -4,11 +4,21 @@ use std::ffi::c_int;
 
 use nix::errno::Errno;
 
+use std::time::Duration;
+
 use super::checked;
 
 /// The id of this process.
 pub(crate) fn own_pid() -> i32 {
     nix::unistd::getpid().as_raw()
+}
+
+/// The time since the system started, in clock ticks as in /proc/PID/stat: a hundredth
+/// of a second each on every architecture that we are built for.
+pub(crate) fn ticks() -> u64 {
+    let since_start = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+    let since_start = since_start.map_or(Duration::MAX, Duration::from);
+    u64::try_from(since_start.as_millis() / 10).unwrap_or(u64::MAX)
 }
 
 /// Exits with this code, by _exit(2): the C library has no handlers to call and no buffers

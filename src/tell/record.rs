@@ -64,10 +64,10 @@ pub(crate) enum Record<'a> {
         command: Option<i32>,
     },
     /// One of the remaining processes.
-    Remains(Stage, &'a RemainingProcess),
+    Remains(Moment, &'a RemainingProcess),
     /// Some process remains. Which one is unknown, although /proc is available, or because
     /// it is not.
-    SomeRemains { stage: Stage, proc: bool },
+    SomeRemains { moment: Moment, proc: bool },
     /// So many more processes than are named.
     More(Level, usize),
     /// The command exited.
@@ -106,9 +106,9 @@ pub(crate) enum KillCause {
     TypedAgain(Signal),
 }
 
-/// How far a stop is that some processes remain in.
+/// When the remaining processes are named.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Stage {
+pub(crate) enum Moment {
     /// The grace period has not expired.
     Waiting,
     /// SIGKILL is about to be sent.
@@ -139,16 +139,19 @@ pub(crate) enum CommandExit {
 
 impl<'a> Record<'a> {
     /// What is told of the remaining processes, in lines of their own.
-    pub(crate) fn of_remaining(stage: Stage, remaining: Option<&'a Remaining>) -> Vec<Self> {
+    pub(crate) fn of_remaining(moment: Moment, remaining: Option<&'a Remaining>) -> Vec<Self> {
         let Some(Remaining { all, explained, .. }) = remaining else {
-            return vec![Self::SomeRemains { stage, proc: false }];
+            return vec![Self::SomeRemains {
+                moment,
+                proc: false,
+            }];
         };
         if *all == 0 {
-            return vec![Self::SomeRemains { stage, proc: true }];
+            return vec![Self::SomeRemains { moment, proc: true }];
         }
         let records = explained
             .iter()
-            .map(|process| Self::Remains(stage, process));
+            .map(|process| Self::Remains(moment, process));
         Self::first_of(records, *all, Level::Warn)
     }
 
@@ -274,15 +277,18 @@ impl fmt::Display for Record<'_> {
                     )
                 }
             },
-            Self::Remains(stage, RemainingProcess { process, reason }) => match reason {
+            Self::Remains(moment, RemainingProcess { process, reason }) => match reason {
                 Reason::NotReaped(_) => write!(f, "{process} is a zombie: {reason}"),
-                reason => write!(f, "{process} {stage}: {reason}"),
+                reason => write!(f, "{process} {moment}: {reason}"),
             },
-            Self::SomeRemains { stage, proc: true } => {
-                write!(f, "some process {stage}: not visible in /proc")
+            Self::SomeRemains { moment, proc: true } => {
+                write!(f, "some process {moment}: not visible in /proc")
             }
-            Self::SomeRemains { stage, proc: false } => {
-                write!(f, "some process {stage}: /proc is unavailable")
+            Self::SomeRemains {
+                moment,
+                proc: false,
+            } => {
+                write!(f, "some process {moment}: /proc is unavailable")
             }
             Self::More(_, count) => write!(f, "and {count} more"),
             Self::CommandEnded { pid, ending } => write!(f, "command (pid {pid}) {ending}"),
@@ -319,7 +325,7 @@ impl fmt::Display for Record<'_> {
     }
 }
 
-impl fmt::Display for Stage {
+impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Waiting => "is still running",
@@ -579,9 +585,9 @@ mod tests {
             vec![process(7, stopped.clone()), process(8, zombie.clone())],
         );
         for (stage, words) in [
-            (Stage::Waiting, "is still running"),
-            (Stage::Killing, "did not exit"),
-            (Stage::Killed, "survived SIGKILL, giving up"),
+            (Moment::Waiting, "is still running"),
+            (Moment::Killing, "did not exit"),
+            (Moment::Killed, "survived SIGKILL, giving up"),
         ] {
             assert_eq!(
                 lines(&Record::of_remaining(stage, Some(&two))),
@@ -592,12 +598,12 @@ mod tests {
             );
         }
         let none = remaining(0, Vec::new());
-        let told = Record::of_remaining(Stage::Killing, Some(&none));
+        let told = Record::of_remaining(Moment::Killing, Some(&none));
         assert_eq!(
             lines(&told),
             ["WARN some process did not exit: not visible in /proc"]
         );
-        let told = Record::of_remaining(Stage::Killed, None);
+        let told = Record::of_remaining(Moment::Killed, None);
         assert_eq!(
             lines(&told),
             ["WARN some process survived SIGKILL, giving up: /proc is unavailable"]
@@ -615,7 +621,7 @@ mod tests {
             others: 0,
             explained: explained.collect(),
         };
-        let told = lines(&Record::of_remaining(Stage::Waiting, Some(&remaining)));
+        let told = lines(&Record::of_remaining(Moment::Waiting, Some(&remaining)));
         assert_eq!(told.len(), NAMED + 1);
         assert_eq!(told[NAMED], "WARN and 15 more");
         let left: Vec<_> = (1..=12).map(label).collect();

@@ -282,6 +282,14 @@ impl World {
         self.rules.grace == Grace::For(Duration::ZERO)
     }
 
+    fn stage(&self) -> Stage {
+        match self.rest_signaled_while_alive + self.rest_signaled_after {
+            _ if self.no_grace() => Stage::NoGrace,
+            0 => Stage::Command,
+            _ => Stage::Others,
+        }
+    }
+
     fn note(&mut self, event: Event) {
         // The answer comes at once or not at all.
         self.suspending = None;
@@ -658,6 +666,7 @@ fn walk(lifecycle: &Lifecycle, world: &World, path: &mut Vec<Event>, counted: &m
         let actions = lifecycle.on(event);
         let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             world.observe(event, &actions);
+            assert_eq!(lifecycle.stage(), world.stage(), "the stage");
         }));
         assert!(
             checked.is_ok(),

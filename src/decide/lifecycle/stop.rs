@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Delivery, Lifecycle, Phase};
+use crate::decide::reason::Stage;
 use crate::decide::rules::{Grace, LeftoverPolicy};
 use crate::decide::step::{Action, Notice, Request, Scope, Timer};
 use crate::ending::Ending;
@@ -93,7 +94,7 @@ impl Lifecycle {
     fn end_delay(&mut self) -> Vec<Action> {
         if self.ending.is_some() && self.rules.leftovers != LeftoverPolicy::Leave {
             self.phase = Phase::Sweeping;
-            return vec![Action::TerminateRest];
+            return vec![self.terminate_rest()];
         }
         let held = self.held.take();
         self.stop_command(held)
@@ -117,7 +118,7 @@ impl Lifecycle {
             (Phase::Stopping, _) => {
                 // The deadline that the stop request set stays.
                 self.phase = Phase::Sweeping;
-                vec![Action::TerminateRest]
+                vec![self.terminate_rest()]
             }
             // Delaying: what a launcher has started serves on until the delay is over.
             (
@@ -138,7 +139,7 @@ impl Lifecycle {
                 if self.ending.is_some() {
                     self.phase = Phase::Sweeping;
                 }
-                vec![Action::TerminateRest]
+                vec![self.terminate_rest()]
             }
             (Timer::GraceOver, Phase::Stopping | Phase::Sweeping) => match self.ending {
                 Some(ending) if self.rules.leftovers == LeftoverPolicy::Leave => self.leave(ending),
@@ -157,6 +158,11 @@ impl Lifecycle {
         }
     }
 
+    fn terminate_rest(&mut self) -> Action {
+        self.stage = Stage::Others;
+        Action::TerminateRest
+    }
+
     /// The command has exited: signals the leftover processes, with a grace period of
     /// their own.
     pub(super) fn start_sweeping(&mut self) -> Vec<Action> {
@@ -167,7 +173,7 @@ impl Lifecycle {
         };
         self.phase = Phase::Sweeping;
         let mut actions = vec![
-            Action::TerminateRest,
+            self.terminate_rest(),
             Action::Arm(Timer::StillWaiting, waiting_after(grace)),
         ];
         actions.extend(grace.map(|grace| Action::Arm(Timer::GraceOver, grace)));

@@ -1,6 +1,6 @@
 //! What of a notification is relayed, by its sender and its lines (`sd_notify(3)`).
 
-use crate::processes::procfs::Ancestry;
+use crate::processes::ancestry::Ancestry;
 
 /// What a sender may notify of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,440 @@
+//! SIGTERM and SIGKILL for the processes that remain, and signals for the command and its
+//! process group where these run as other users.
+
+use log::{info, warn};
+use nix::errno::Errno;
+
+use super::ledger::Ledger;
+use super::other_users::{OtherUsers, TOGETHER};
+use super::procfs::{self, Process};
+use super::send::{log_sent, open, send, warn_not_permitted};
+use super::tree::{self, PASSES, Tree};
+use crate::decide::reason::ProcessLabel;
+use crate::signal::{Received, Signal};
+use crate::sys::kill::{Target, forward, kill};
+use crate::sys::pidfd::PidFd;
+use crate::sys::process;
+
+/// Which processes a signal of ours goes to, the command aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Every process of the PID namespace at once, forking or not.
+    Everyone,
+    /// These, one by one.
+    Found(Vec<Process>),
+    /// The process group of the command: nothing shows the other processes.
+    Group(i32),
+    /// None.
+    Nobody,
+}
+
+/// Decides that. `command`: its pid, if it is not reaped. `group`: its process group, if
+/// that is not ours. `tree` is called only where its answer matters.
+fn reach(
+    signal: Signal,
+    pid1: bool,
+    command: Option<i32>,
+    group: Option<i32>,
+    ledger: &Ledger,
+    tree: impl FnOnce() -> Option<Tree>,
+) -> Reach {
+    let kills = signal == Signal::KILL;
+    if pid1 && (kills || command.is_none() && ledger.is_empty()) {
+        return Reach::Everyone;
+    }
+    match tree() {
+        Some(tree) => {
+            let is_meant = |process: &Process| {
+                // A process receives SIGTERM once, SIGKILL again and again.
+                Some(process.pid) != command && (kills || !ledger.is_signaled(process.identity()))
+            };
+            Reach::Found(
+                tree.alive()
+                    .filter(|process| is_meant(process))
+                    .cloned()
+                    .collect(),
+            )
+        }
+        // Signaled before, as far as that is possible.
+        None if !kills && ledger.has_unlisted() => Reach::Nobody,
+        None if pid1 => Reach::Everyone,
+        None => group.map_or(Reach::Nobody, Reach::Group),
+    }
+}
+
+/// What a stop does to the processes, and what it did.
+#[derive(Debug)]
+pub(crate) struct Sweep {
+    own_pid: i32,
+    /// Whether a report or a rehearsal names the processes that were signaled.
+    is_reported: bool,
+    /// Which process received which stop signals.
+    pub(crate) ledger: Ledger,
+    other_users: OtherUsers,
+}
+
+impl Sweep {
+    /// No process was signaled yet.
+    pub(crate) fn new(own_pid: i32, is_reported: bool) -> Self {
+        Self {
+            own_pid,
+            is_reported,
+            ledger: Ledger::default(),
+            other_users: OtherUsers::new(own_pid),
+        }
+    }
+
+    /// Records that the members of this process group are about to receive a stop signal,
+    /// and returns those for which it is the first.
+    ///
+    /// A process that joins the group between this and the signal receives another signal
+    /// later on, which is better than none.
+    pub(crate) fn record_group(&mut self, group: i32, signal: Signal) -> Vec<ProcessLabel> {
+        let members = tree::members(self.own_pid, group).unwrap_or_default();
+        members
+            .iter()
+            .filter(|process| self.ledger.sent(process.identity(), signal))
+            .map(Process::label)
+            .collect()
+    }
+
+    /// Whether a member of a process group is suspended; also where /proc does not show it.
+    pub(crate) fn may_be_suspended(&self, group: i32) -> bool {
+        tree::members(self.own_pid, group)
+            .is_none_or(|members| members.iter().any(|process| process.state == b'T'))
+    }
+
+    /// Sends a signal on to the command or its process group, processes of other users
+    /// included where that is possible. `stop`: it is a stop signal.
+    ///
+    /// # Errors
+    /// As [`forward`]. EPERM is logged here.
+    pub(crate) fn send(
+        &mut self,
+        target: Target,
+        received: &Received,
+        stop: bool,
+    ) -> nix::Result<()> {
+        self.other_users.restore();
+        let mut sent = forward(target, received);
+        match self.passed_over(target, sent, stop) {
+            Some(processes) => {
+                let reached = self.signal_each(processes, &[*received], false);
+                if !reached.is_empty() {
+                    sent = Ok(());
+                }
+            }
+            None if sent.is_err() => warn_not_permitted(target, received.signal),
+            None => {}
+        }
+        sent
+    }
+
+    /// The processes of a target that a signal did not reach, because they run as other
+    /// users; `None` where /proc does not show them.
+    fn passed_over(
+        &self,
+        target: Target,
+        sent: nix::Result<()>,
+        stop: bool,
+    ) -> Option<Vec<Process>> {
+        match target {
+            Target::Process(pid) if sent == Err(Errno::EPERM) => {
+                procfs::stat(pid).map(|process| vec![process])
+            }
+            Target::Group(group) if sent.is_ok() || sent == Err(Errno::EPERM) => {
+                let rights = self.other_users.rights();
+                // kill(2) fails only if no process of the group may be signaled.
+                if rights.kill || !(rights.set_uid || stop || sent.is_err()) {
+                    return Some(Vec::new());
+                }
+                let members = tree::members(self.own_pid, group)?;
+                Some(self.of_other_users(members))
+            }
+            _ => Some(Vec::new()),
+        }
+    }
+
+    fn of_other_users(&self, mut processes: Vec<Process>) -> Vec<Process> {
+        processes.retain(|process| self.other_users.is_passed_over(process));
+        processes
+    }
+
+    /// Returns which processes are to receive SIGTERM: all except the command and those
+    /// that received a stop signal before.
+    pub(crate) fn reach(&self, command: Option<i32>, group: Option<i32>) -> Reach {
+        let mut is_shown = true;
+        let (pid1, ledger) = (self.own_pid == 1, &self.ledger);
+        let reach = reach(Signal::TERM, pid1, command, group, ledger, || {
+            let tree = Tree::scan(self.own_pid, PASSES);
+            is_shown = tree.is_some();
+            tree
+        });
+        if !is_shown && !self.ledger.has_unlisted() {
+            let whom = match reach {
+                Reach::Everyone | Reach::Found(_) => "all other processes at once",
+                Reach::Group(_) => "only the command's process group",
+                Reach::Nobody => "only the command",
+            };
+            warn!(
+                "/proc is missing or shows another PID namespace (own pid {}): signaling {whom}",
+                self.own_pid
+            );
+        }
+        reach
+    }
+
+    /// Sends SIGTERM and SIGCONT. Returns which processes received them; of everyone only
+    /// if that is to be reported, and of a group none.
+    pub(crate) fn terminate(&mut self, reach: Reach) -> Vec<ProcessLabel> {
+        match reach {
+            Reach::Everyone => {
+                // kill(2) does not tell which processes it reaches.
+                let tree = self
+                    .is_reported
+                    .then(|| Tree::scan(self.own_pid, PASSES))
+                    .flatten();
+                self.terminate_unlisted(Target::Everyone);
+                self.signal_passed_over(PASSES, &[Signal::TERM, Signal::CONT]);
+                tree.as_ref().map(Tree::labels).unwrap_or_default()
+            }
+            Reach::Group(group) => {
+                self.terminate_unlisted(Target::Group(group));
+                Vec::new()
+            }
+            Reach::Found(processes) => {
+                let signals = [Signal::TERM, Signal::CONT].map(Received::plain);
+                let sent = self.signal_each(processes, &signals, false);
+                for process in &sent {
+                    self.ledger.sent(process.identity(), Signal::TERM);
+                }
+                let others = match sent.len() {
+                    1 => "1 other process".to_owned(),
+                    count => format!("{count} other processes"),
+                };
+                info!("sent SIGTERM and SIGCONT to {others}");
+                sent.iter().map(Process::label).collect()
+            }
+            Reach::Nobody => Vec::new(),
+        }
+    }
+
+    fn terminate_unlisted(&mut self, target: Target) {
+        info!("sending SIGTERM and SIGCONT to {target}");
+        self.ledger.sent_to_unlisted(process::ticks());
+        for signal in [Signal::TERM, Signal::CONT] {
+            log_sent(target, signal, kill(target, signal));
+        }
+    }
+
+    /// Sends SIGKILL to all that remain, and to the command if it is not reaped.
+    pub(crate) fn kill(&mut self, command: Option<i32>, group: Option<i32>) {
+        let pid1 = self.own_pid == 1;
+        if !pid1 && let Some(pid) = command {
+            let target = Target::Process(pid);
+            let sent = self.send(target, &Received::plain(Signal::KILL), true);
+            log_sent(target, Signal::KILL, sent);
+        }
+        self.other_users.restore();
+        // The next SIGKILL reaches processes that one pass misses.
+        let scan = || Tree::scan(self.own_pid, 1);
+        match reach(Signal::KILL, pid1, command, group, &self.ledger, scan) {
+            Reach::Everyone => {
+                let everyone = Target::Everyone;
+                log_sent(everyone, Signal::KILL, kill(everyone, Signal::KILL));
+                self.signal_passed_over(1, &[Signal::KILL]);
+            }
+            Reach::Group(group) => {
+                let group = Target::Group(group);
+                log_sent(group, Signal::KILL, kill(group, Signal::KILL));
+            }
+            Reach::Found(processes) => {
+                self.signal_each(processes, &[Received::plain(Signal::KILL)], false);
+            }
+            Reach::Nobody => {}
+        }
+    }
+
+    /// Sends these to the processes that kill(2) passed over without an error when it
+    /// signaled everyone.
+    fn signal_passed_over(&mut self, passes: usize, signals: &[Signal]) {
+        if self.other_users.rights().kill {
+            return;
+        }
+        let Some(tree) = Tree::scan(self.own_pid, passes) else {
+            return;
+        };
+        let passed_over = self.of_other_users(tree.alive().cloned().collect());
+        let all = signals == [Signal::KILL];
+        let signals: Vec<_> = signals.iter().copied().map(Received::plain).collect();
+        self.signal_each(passed_over, &signals, all);
+    }
+
+    /// Signals each of these processes, those of other users included where that is
+    /// possible, and returns those that were signaled. Those that may not be signaled are
+    /// recorded. `all`: the signals are for every process of the PID namespace.
+    fn signal_each(
+        &mut self,
+        processes: Vec<Process>,
+        signals: &[Received],
+        all: bool,
+    ) -> Vec<Process> {
+        let mut sent = Vec::new();
+        let mut refused = Vec::new();
+        for process in processes {
+            match self.signal(&process, signals) {
+                Sent::Yes => sent.push(process),
+                Sent::Gone => {}
+                Sent::Refused(handle) => refused.push((process, handle)),
+            }
+            if refused.len() == TOGETHER {
+                sent.extend(self.signal_refused(std::mem::take(&mut refused), signals, all));
+            }
+        }
+        sent.extend(self.signal_refused(refused, signals, all));
+        sent
+    }
+
+    /// Signals a process, and no other that may have got its pid by now.
+    fn signal(&self, process: &Process, signals: &[Received]) -> Sent {
+        let pid = process.pid;
+        // A child of ours keeps its pid until we reap it, and not between the scan and
+        // the signal.
+        let mut handle = None;
+        if process.parent != self.own_pid {
+            handle = open(pid);
+            // Read after it was opened: if it is the same now, it was then.
+            let mut now = procfs::stat(pid);
+            if now.is_none() && handle.is_some() {
+                // The handle may have taken the last descriptor.
+                handle = None;
+                now = procfs::stat(pid);
+            }
+            if now.is_none_or(|now| now.start != process.start) {
+                return Sent::Gone;
+            }
+        }
+        let mut is_refused = false;
+        for received in signals {
+            match send(pid, handle.as_ref(), received) {
+                // Another user ID may be permitted to.
+                Err(Errno::EPERM) => is_refused = true,
+                result => log_sent(Target::Process(pid), received.signal, result),
+            }
+        }
+        if is_refused {
+            Sent::Refused(handle)
+        } else {
+            Sent::Yes
+        }
+    }
+
+    /// Signals processes of other users, and records and logs those that may not be
+    /// signaled at all. Returns the others.
+    fn signal_refused(
+        &mut self,
+        refused: Vec<(Process, Option<PidFd>)>,
+        signals: &[Received],
+        all: bool,
+    ) -> Vec<Process> {
+        let outcome = self.other_users.signal(refused, signals, all);
+        let signal = signals.first().map_or(Signal::KILL, |first| first.signal);
+        for process in &outcome.refused {
+            let target = Target::Process(process.pid);
+            // The processes that SIGKILL is for are named in any case.
+            if self.ledger.refused(process.identity()) && signal != Signal::KILL {
+                warn_not_permitted(target, signal);
+            } else {
+                log_sent(target, signal, Err(Errno::EPERM));
+            }
+        }
+        for process in &outcome.sent {
+            self.ledger.permitted(process.identity());
+        }
+        outcome.sent
+    }
+}
+
+/// What became of signals for a process.
+enum Sent {
+    Yes,
+    /// It has exited.
+    Gone,
+    /// It may not be signaled (EPERM); its handle.
+    Refused(Option<PidFd>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two processes, the command, and a zombie.
+    fn tree() -> Tree {
+        let states = [(5, b'S'), (6, b'T'), (7, b'S'), (8, b'Z')];
+        Tree::of(
+            1,
+            states.map(|(pid, state)| Process::example(pid, 1, state)),
+        )
+    }
+
+    fn show(reach: &Reach) -> String {
+        match reach {
+            Reach::Everyone => "everyone".to_owned(),
+            Reach::Group(group) => format!("group {group}"),
+            Reach::Nobody => "nobody".to_owned(),
+            Reach::Found(processes) => {
+                let pids: Vec<_> = processes.iter().map(|p| p.pid.to_string()).collect();
+                pids.join(" ")
+            }
+        }
+    }
+
+    #[test]
+    fn each_signal_goes_to_the_processes_that_it_is_for() {
+        let none = Ledger::default();
+        let (mut command, mut other) = (Ledger::default(), Ledger::default());
+        command.sent_to_child(7, Signal::TERM);
+        other.sent(Process::example(5, 1, b'S').identity(), Signal::TERM);
+        let mut unlisted = Ledger::default();
+        unlisted.sent_to_unlisted(1000);
+        let (term, kill) = (Signal::TERM, Signal::KILL);
+        // The signal; whether we are PID 1; the command, if it is not reaped; who was
+        // signaled before; whether /proc shows the processes; the group of the command.
+        for (signal, pid1, alive, ledger, shown, group, expected) in [
+            (term, true, None, &none, true, Some(7), "everyone"),
+            (term, true, None, &other, true, Some(7), "6 7"),
+            (term, true, Some(7), &none, true, Some(7), "5 6"),
+            (term, true, Some(7), &command, true, Some(7), "5 6"),
+            (term, true, Some(7), &other, true, Some(7), "6"),
+            (term, true, None, &unlisted, true, Some(7), "5 6 7"),
+            (term, true, Some(7), &command, false, Some(7), "everyone"),
+            (term, true, Some(7), &unlisted, false, Some(7), "nobody"),
+            (term, false, None, &none, true, Some(7), "5 6 7"),
+            (term, false, Some(7), &command, true, Some(7), "5 6"),
+            (term, false, Some(7), &other, true, None, "6"),
+            (term, false, Some(7), &command, false, Some(7), "group 7"),
+            (term, false, Some(7), &command, false, None, "nobody"),
+            (term, false, None, &unlisted, false, Some(7), "nobody"),
+            (kill, true, Some(7), &other, true, Some(7), "everyone"),
+            (kill, true, None, &unlisted, false, None, "everyone"),
+            (kill, false, Some(7), &other, true, Some(7), "5 6"),
+            (kill, false, None, &unlisted, true, Some(7), "5 6 7"),
+            (kill, false, Some(7), &unlisted, false, Some(7), "group 7"),
+            (kill, false, Some(7), &unlisted, false, None, "nobody"),
+        ] {
+            let found = reach(signal, pid1, alive, group, ledger, || shown.then(tree));
+            let case = format!("{signal} {pid1} {alive:?} {ledger:?} {shown} {group:?}");
+            assert_eq!(show(&found), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn no_process_is_looked_for_where_all_are_signaled_at_once() {
+        let never = || panic!("read the tree");
+        let ledger = Ledger::default();
+        for signal in [Signal::TERM, Signal::KILL] {
+            let found = reach(signal, true, None, None, &ledger, never);
+            assert_eq!(found, Reach::Everyone);
+        }
+    }
+}
