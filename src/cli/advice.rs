@@ -9,8 +9,7 @@ use clap::error::{ContextKind, ContextValue};
 use super::help::USAGE;
 use super::options::{self, LOG, Opt, PREFIX, is_variable_of, variable_name};
 
-/// Warns of each variable that is not read: it may be a typing error, and then a stop
-/// would go by the default.
+/// Warns of each unknown variable: it may be a typing error, and then the default holds.
 pub(super) fn unknown_variables(environment: &[(OsString, OsString)]) -> Vec<String> {
     let warn_of = |(name, _): &(OsString, OsString)| {
         let rest = name.as_bytes().strip_prefix(PREFIX.as_bytes())?;
@@ -32,9 +31,9 @@ pub(super) fn unknown_variables(environment: &[(OsString, OsString)]) -> Vec<Str
     environment.iter().filter_map(warn_of).collect()
 }
 
-/// What may have been meant by a name that is not known.
+/// Suggests the known name that is nearest to an unknown one.
 fn advice<'a>(name: &str, known: impl Iterator<Item = &'a str>, prefix: &str) -> String {
-    // One that goes on where a known one ends (GRACE_PERIOD) is near to it.
+    // One that begins with a known name (GRACE_PERIOD) is near to it.
     let near = |known: &&str| {
         let distance = distance(name, known);
         let longest = name.len().max(known.len());
@@ -46,9 +45,9 @@ fn advice<'a>(name: &str, known: impl Iterator<Item = &'a str>, prefix: &str) ->
     }
 }
 
-/// How many characters have to be put in, left out or replaced to make one of the other.
+/// The number of characters to insert, remove or replace to turn one into the other.
 fn distance(from: &str, to: &str) -> usize {
-    // Of the part of `from` that was looked at, to each part of `to`.
+    // From the part of `from` that was read so far to each part of `to`.
     let mut row: Vec<usize> = (0..=to.chars().count()).collect();
     for (before, a) in from.chars().enumerate() {
         let mut left = before + 1;
@@ -78,7 +77,7 @@ pub(super) fn no_command(arguments: &[OsString]) -> String {
     format!("no command{}; usage: {USAGE}", taken.unwrap_or_default())
 }
 
-/// The option that a word is, if its value is the next word.
+/// Returns the option that a word is, if its value is the next word.
 fn option_with_value(word: &OsStr) -> Option<&'static Opt> {
     let word = word.to_str()?;
     let is_it = |option: &&Opt| {
@@ -94,7 +93,7 @@ fn takes_value(word: &OsStr) -> bool {
     option_with_value(word).is_some()
 }
 
-/// The last word is an option whose value is missing.
+/// Names the option whose value is missing, if that is the last word.
 pub(super) fn no_value(arguments: &[OsString]) -> Option<String> {
     Some(match option_with_value(arguments.last()?)?.long {
         "report" => NO_FILE_NAME.to_owned(),
@@ -104,8 +103,8 @@ pub(super) fn no_value(arguments: &[OsString]) -> Option<String> {
 
 pub(super) const NO_FILE_NAME: &str = "--report: a file name is missing";
 
-/// A long option with a single dash, where the short options that it would stand for
-/// are in error: all of them are, except those of `-help`.
+/// Names a long option with a single dash, for a line that is refused: read as short
+/// options, all of them except `-help` are refused.
 pub(super) fn long_with_one_dash(arguments: &[OsString]) -> Option<String> {
     let mut words = arguments.iter().skip(1);
     while let Some(word) = words.next() {
@@ -122,18 +121,17 @@ pub(super) fn long_with_one_dash(arguments: &[OsString]) -> Option<String> {
     None
 }
 
-/// What other programs call an option of ours.
+/// Names that other programs have for an option of ours.
 const OTHER_NAMES: [(&str, &str); 3] = [
     ("stop-signal", "stop-on"),
     ("timeout", "grace"),
     ("kill-after", "grace"),
 ];
 
-/// An option that does not exist, and what may have been meant.
-pub(super) fn unknown_option(error: &clap::Error) -> String {
-    let name = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(name)) => name.as_str(),
-        _ => return one_line(&error.to_string()),
+/// Names an option that does not exist, and the one that may have been meant.
+pub(super) fn unknown_option(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidArg) else {
+        return None;
     };
     let advice = match name.strip_prefix("--") {
         Some(name) => {
@@ -143,7 +141,7 @@ pub(super) fn unknown_option(error: &clap::Error) -> String {
         }
         None => "see supervise --help".to_owned(),
     };
-    format!("unknown option '{name}'; {advice}")
+    Some(format!("unknown option '{name}'; {advice}"))
 }
 
 /// The first paragraph of one of clap's messages, as one line.

@@ -17,7 +17,7 @@ pub(crate) use options::PREFIX;
 use options::{Kind, Opt};
 use reader::Reader;
 
-/// What the command line asks for.
+/// What the command line requests.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Invocation {
     /// Run a command.
@@ -64,7 +64,7 @@ fn argument(option: &Opt) -> Arg {
 /// with [`PREFIX`].
 ///
 /// # Errors
-/// One line: what is wrong, with which value, and what to write instead.
+/// One line: what is wrong, with which value, and what to use instead.
 pub(crate) fn read(
     arguments: &[OsString],
     environment: &[(OsString, OsString)],
@@ -81,7 +81,7 @@ pub(crate) fn read(
     Ok(Invocation::Run(Box::new(settings)))
 }
 
-/// Apart, since the parser's part of the stack would be everybody's.
+/// A function of its own: otherwise each start would reserve the parser's part of the stack.
 #[cold]
 #[inline(never)]
 fn with_options(
@@ -99,23 +99,27 @@ fn with_options(
             .map_err(|why| advice::long_with_one_dash(arguments).unwrap_or(why))?;
             Ok(Invocation::Run(Box::new(settings)))
         }
-        Err(error) => {
-            match error.kind() {
-                ErrorKind::DisplayHelp => Ok(Invocation::Print(help::text())),
-                ErrorKind::DisplayVersion => Ok(Invocation::Print(version(arguments))),
-                ErrorKind::MissingRequiredArgument => Err(advice::no_command(arguments)),
-                ErrorKind::UnknownArgument => Err(advice::long_with_one_dash(arguments)
-                    .unwrap_or_else(|| advice::unknown_option(&error))),
-                ErrorKind::InvalidValue => Err(advice::no_value(arguments)
-                    .unwrap_or_else(|| advice::one_line(&error.to_string()))),
-                _ => Err(advice::one_line(&error.to_string())),
-            }
-        }
+        Err(error) => instead_of_a_run(arguments, &error),
     }
 }
 
-/// The command, where no option stands before it. That is how most containers
-/// start, and the parser alone would take longer than all else that we do then.
+/// What the parser found instead of a command to run.
+fn instead_of_a_run(arguments: &[OsString], error: &clap::Error) -> Result<Invocation, String> {
+    let advice = match error.kind() {
+        ErrorKind::DisplayHelp => return Ok(Invocation::Print(help::text())),
+        ErrorKind::DisplayVersion => return Ok(Invocation::Print(version(arguments))),
+        ErrorKind::MissingRequiredArgument => Some(advice::no_command(arguments)),
+        ErrorKind::UnknownArgument => {
+            advice::long_with_one_dash(arguments).or_else(|| advice::unknown_option(error))
+        }
+        ErrorKind::InvalidValue => advice::no_value(arguments),
+        _ => None,
+    };
+    Err(advice.unwrap_or_else(|| advice::one_line(&error.to_string())))
+}
+
+/// Returns the command if no option stands before it. Most containers start that way, and
+/// the parser alone would take longer than the rest of the start.
 fn without_options(arguments: &[OsString]) -> Option<&[OsString]> {
     let (_, words) = arguments.split_first()?;
     let (first, rest) = words.split_first()?;
@@ -131,7 +135,7 @@ fn command_words(matches: &ArgMatches) -> Vec<&OsString> {
     matches.get_many("command").into_iter().flatten().collect()
 }
 
-/// The version. Docker asks its init for it and reads a line like tini's.
+/// The version. Docker reads that of its init from a line like tini's.
 fn version(arguments: &[OsString]) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let called = arguments

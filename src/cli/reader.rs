@@ -1,4 +1,5 @@
-//! The values of the options, from the command line or else a variable, into [`Settings`].
+//! Reads the value of each option, from the command line or otherwise from its variable, into
+//! [`Settings`].
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -16,7 +17,7 @@ use crate::settings::{
 };
 use crate::signal::{Signal, SignalSet};
 
-/// The file of the report and what has named it.
+/// The file of the report, and the option or variable that names it.
 fn report_to(source: String, path: &OsStr) -> Result<Option<ReportPath>, String> {
     if path == "-" {
         return Err(format!("{source}: '-' is not a file; use /dev/stdout"));
@@ -25,16 +26,16 @@ fn report_to(source: String, path: &OsStr) -> Result<Option<ReportPath>, String>
     Ok(Some(ReportPath { source, path }))
 }
 
-/// Where an option's values come from.
+/// The sources of values.
 pub(super) struct Reader<'a> {
-    /// The options; `None` where none were given.
+    /// The options; `None` if the command line has none.
     pub(super) matches: Option<&'a ArgMatches>,
     pub(super) command: Vec<&'a OsString>,
     /// The variables that begin with [`super::PREFIX`].
     pub(super) environment: &'a [(OsString, OsString)],
 }
 
-/// One value, and the name of where it was given for the error message.
+/// One value, and the option or variable that it was given by, for error messages.
 struct Given {
     source: String,
     value: String,
