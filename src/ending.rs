@@ -1,9 +1,10 @@
-//! How a command ends, and the exit status that `supervise` makes of it. Pure.
+//! How a process ended, and how `supervise` terminates because of that: the rules for its
+//! exit status. Pure.
 
 use crate::signal::Signal;
 
-/// Exit status: `supervise` itself failed before the command ran (bad usage
-/// included). 125 to 127 follow what env(1), timeout(1) and nohup(1) do.
+/// Exit status: `supervise` itself failed, usage errors included. 125 to 127 are those of
+/// env(1), timeout(1) and nohup(1).
 pub(crate) const FAILED: u8 = 125;
 /// Exit status: the command was found but could not be executed.
 pub(crate) const NOT_EXECUTABLE: u8 = 126;
@@ -13,21 +14,20 @@ pub(crate) const NOT_FOUND: u8 = 127;
 /// How a process ended (wait(2)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Ending {
-    /// The command was never executed; why is told by one of [`NOT_EXECUTABLE`] and
-    /// [`NOT_FOUND`].
+    /// The command was not executed: [`NOT_EXECUTABLE`] or [`NOT_FOUND`].
     NotExecuted(u8),
-    /// It called exit(3) with this code.
+    /// It exited with this status.
     Exited(u8),
-    /// A signal killed it; `true` where it left a core dump.
+    /// A signal killed it; `true`: it left a core dump.
     Killed(Signal, bool),
 }
 
 impl Ending {
-    /// The code as a shell would show it: 128+N for death by signal N.
+    /// The exit status as a shell shows it: 128+N if signal N killed the process.
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::NotExecuted(code) | Self::Exited(code) => code,
-            // A signal number is at most 64, so that the sum fits.
+            // It fits, because a signal number is at most 64.
             Self::Killed(signal, _) => u8::try_from(128 + signal.number()).unwrap_or(u8::MAX),
         }
     }
@@ -44,17 +44,17 @@ impl std::fmt::Display for Ending {
     }
 }
 
-/// What `supervise` does as its last act.
+/// How `supervise` terminates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Termination {
-    /// Exit with this code.
+    /// It exits with this status.
     Exit(u8),
-    /// Be killed by this signal, as the command was.
+    /// It kills itself with this signal, which killed the command.
     Signal(Signal),
 }
 
 impl Termination {
-    /// The exit status as a shell would show it.
+    /// The exit status as a shell shows it.
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Exit(code) => code,
@@ -63,22 +63,22 @@ impl Termination {
     }
 }
 
-/// What is made of the command's end.
+/// The rules that turn the command's exit status into that of `supervise`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StatusRules {
-    /// Codes that become 0; 128+N names death by signal N.
+    /// Statuses that become 0; 128+N: killed by signal N.
     pub(crate) remap: Vec<u8>,
-    /// Whether to die of the signal that killed the command. Never as PID 1:
-    /// the kernel does not let it die of its own signal.
+    /// Whether `supervise` kills itself with the signal that killed the command. Never as
+    /// PID 1, which its own signal does not kill.
     pub(crate) reraise: bool,
 }
 
 impl StatusRules {
-    /// The last act that follows from how the command ended.
+    /// Returns how `supervise` terminates after the command ended so.
     pub(crate) fn termination(&self, ending: Ending) -> Termination {
         let code = ending.code();
         match ending {
-            // Not a status of the command's, so that no rule about that applies.
+            // Not a status of the command, so that no rule applies.
             Ending::NotExecuted(_) => Termination::Exit(code),
             _ if self.remap.contains(&code) => Termination::Exit(0),
             Ending::Killed(signal, _) if self.reraise => Termination::Signal(signal),
