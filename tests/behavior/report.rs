@@ -286,6 +286,12 @@ fn a_file_that_cannot_be_written_is_refused_before_the_start() {
         assert_eq!(output.code, Some(125), "{path}");
         assert!(!std::path::Path::new(&folder.file("nodir")).exists());
     }
+    // Nor is this one opened on the way.
+    let mut run = start(Home::Plain)
+        .options("--report")
+        .options(&format!("{fifo}/report"))
+        .run(&["true"]);
+    assert_eq!(run.wait(), Ended::code(125), "{}", run.errors());
     let by_variable = Command::new(SUPERVISE)
         .env("SUPERVISE_REPORT", "/nonexistent/report")
         .args(["--", "true"])
@@ -392,6 +398,18 @@ fn other_links_are_followed() {
         }
         std::fs::remove_file(&file).unwrap();
     }
+    // As many as the kernel follows, and one more.
+    for number in 1..=41 {
+        let target = format!("link-{}", number - 1);
+        symlink(target, folder.file(&format!("link-{number}"))).unwrap();
+    }
+    report("link-40");
+    assert!(folder.read("link-0").contains("\"completed\""));
+    let mut run = start(Home::Plain)
+        .folder(folder.path())
+        .options("--report link-41")
+        .run(&["true"]);
+    assert_eq!(run.wait(), Ended::code(125), "{}", run.errors());
     let mut run = start(Home::Plain)
         .options("--report")
         .options(&folder.file("loop"))
