@@ -254,7 +254,10 @@ impl Sweep {
             Reach::Nobody => {}
         }
     }
+}
 
+/// Processes one by one.
+impl Sweep {
     /// Sends these to the processes that kill(2) passed over without an error when it
     /// signaled everyone.
     fn signal_passed_over(&mut self, passes: usize, signals: &[Signal]) {

@@ -4,7 +4,7 @@
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::time::{Duration, Instant};
 
-use log::{Level, debug, error, log, log_enabled};
+use log::{Level, debug, error, log};
 
 use super::events::{Events, Reaped, Wake};
 use super::relay::Relay;
@@ -12,14 +12,11 @@ use super::start::{Started, start};
 use super::terminal::Terminal;
 use crate::decide::lifecycle::Lifecycle;
 use crate::decide::origin::{self, Origin};
-use crate::decide::reason::{NAMED, REMEMBERED, Remaining};
-use crate::decide::rules::{LeftoverPolicy, Rules};
-use crate::decide::step::{Action, Event, Notice, Request, Scope, Timer};
+use crate::decide::rules::Rules;
+use crate::decide::step::{Action, Event, Scope, Timer};
 use crate::ending::{self, Ending, StatusRules, Termination};
-use crate::processes::explain::explain;
 use crate::processes::sweep::Sweep;
-use crate::processes::tree::{self, Tree};
-use crate::processes::{ancestry, cgroup, procfs};
+use crate::processes::{ancestry, cgroup};
 use crate::settings::{RehearseAt, Settings};
 use crate::signal::{Received, Signal};
 use crate::sys::signals::{self, Inherited};
@@ -28,9 +25,8 @@ use crate::sys::wait::Waited;
 use crate::sys::{memory, process};
 use crate::tell::account::Account;
 use crate::tell::log::write_unfiltered;
-use crate::tell::record::{KillCause, Moment, Record};
+use crate::tell::record::Record;
 use crate::tell::report_file::ReportFile;
-use crate::tell::sender::Sender;
 use crate::tell::verdict::verdict;
 
 /// Runs the command to its end and returns what is to be done last.
@@ -86,19 +82,19 @@ fn conclude(
 pub(super) struct Supervisor<'a> {
     pub(super) settings: &'a Settings,
     pub(super) account: &'a mut Account,
-    started: Instant,
+    pub(super) started: Instant,
     pub(super) terminal: Terminal,
-    relay: Option<Relay>,
+    pub(super) relay: Option<Relay>,
     status_rules: StatusRules,
-    lifecycle: Lifecycle,
+    pub(super) lifecycle: Lifecycle,
     /// The command as it was started.
     pub(super) child: Child,
     /// The command's pid, until it is reaped: then it is no longer ours.
     pub(super) command: Option<i32>,
     pub(super) sweep: Sweep,
     /// What the count of processes killed for want of memory was at the start.
-    oom_kills: Option<u64>,
-    events: Events<Wakeup>,
+    pub(super) oom_kills: Option<u64>,
+    pub(super) events: Events<Wakeup>,
     /// The rehearsal waits for the command to be ready.
     awaits_ready: bool,
     /// Whether we were suspended and no SIGCONT has come since.
@@ -107,7 +103,7 @@ pub(super) struct Supervisor<'a> {
 
 /// What to wake up for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Wakeup {
+pub(super) enum Wakeup {
     /// A timer of the lifecycle.
     Lifecycle(Timer),
     /// The rehearsal's stop request.
@@ -155,7 +151,7 @@ impl<'a> Supervisor<'a> {
             lifecycle: Lifecycle::new(rules),
             command: Some(child.pid),
             child,
-            sweep: Sweep::new(own_pid, is_reported(settings)),
+            sweep: Sweep::new(own_pid, Self::is_reported(settings)),
             oom_kills: cgroup::oom_kills(),
             events,
             awaits_ready: settings
@@ -165,7 +161,9 @@ impl<'a> Supervisor<'a> {
             suspended: false,
         }
     }
+}
 
+impl Supervisor<'_> {
     fn run(mut self) -> Termination {
         self.tell(Record::Started(self.child.pid));
         memory::release_code();
@@ -214,7 +212,11 @@ impl<'a> Supervisor<'a> {
     }
 
     fn on_signal(&mut self, received: Received) -> ControlFlow<Termination> {
-        debug!("received {} from {}", received.signal, sender(&received));
+        debug!(
+            "received {} from {}",
+            received.signal,
+            Self::sender(&received)
+        );
         let origin = self.origin(&received);
         self.feed(Event::Signal(received, origin))
     }
@@ -246,10 +248,8 @@ impl<'a> Supervisor<'a> {
     }
 
     fn rehearse(&mut self) -> ControlFlow<Termination> {
-        match self.settings.run.rehearse {
-            Some(rehearse) => self.feed(Event::Rehearse(rehearse.signal)),
-            None => Continue(()),
-        }
+        let rehearse = self.settings.run.rehearse;
+        rehearse.map_or(Continue(()), |it| self.feed(Event::Rehearse(it.signal)))
     }
 
     /// Relays notifications, or gives up where they cannot be waited for.
@@ -400,15 +400,8 @@ impl<'a> Supervisor<'a> {
                 self.give_foreground_again();
                 self.send(Signal::CONT);
             }
-            Action::TerminateRest => {
-                let reach = self.sweep.reach(self.command, self.own_group());
-                let signaled = self.sweep.terminate(reach);
-                let at = self.started.elapsed();
-                self.account.add(&Record::OthersSignaled(&signaled), at);
-            }
-            Action::Kill(Scope::Everything) => {
-                self.sweep.kill(self.command, self.own_group());
-            }
+            Action::TerminateRest => self.terminate_rest(),
+            Action::Kill(Scope::Everything) => self.sweep.kill(self.command, self.own_group()),
             Action::Kill(Scope::Command) => self.send(Signal::KILL),
             Action::Arm(timer, after) => self.events.timers.arm(Wakeup::Lifecycle(timer), after),
             // Carried out in `feed`, which hears whether it worked.
@@ -418,119 +411,5 @@ impl<'a> Supervisor<'a> {
 
     pub(super) fn tell(&mut self, record: Record<'_>) {
         tell(self.account, self.started, record);
-    }
-
-    fn notice(&mut self, notice: Notice) {
-        let grace = self.settings.run.grace;
-        match notice {
-            Notice::Stopping(request) => {
-                let (signal, sender) = match request {
-                    Request::Signal(received) => (received.signal, sender(&received)),
-                    Request::Rehearsal(signal) => (signal, Sender::Rehearsal),
-                };
-                self.tell(Record::StopRequested {
-                    signal,
-                    sender: &sender,
-                    grace,
-                });
-                self.tell_manager("STOPPING=1\nSTATUS=Stopping");
-            }
-            Notice::Delayed => self.tell(Record::Delayed {
-                delay: self.settings.run.stop_delay,
-                to_command: self.command.is_some(),
-            }),
-            Notice::Stuck(signal) => self.tell(Record::Stuck(signal)),
-            Notice::Waiting => {
-                let deadline = Wakeup::Lifecycle(Timer::GraceOver);
-                let left = self.events.timers.until(deadline);
-                self.tell(Record::Waiting { left, grace });
-                self.tell_remaining(Moment::Waiting, self.remaining().as_ref());
-            }
-            Notice::GraceOver => {
-                self.tell_killing(KillCause::Expired(grace));
-                self.tell_manager("STATUS=Grace period expired, sending SIGKILL");
-            }
-            Notice::CutShort(signal) => self.tell_killing(KillCause::TypedAgain(signal)),
-            Notice::Left if !log_enabled!(Level::Info) => {}
-            Notice::Left => {
-                let tree = Tree::scan(process::own_pid(), tree::PASSES);
-                let left = tree.as_ref().map(Tree::labels).unwrap_or_default();
-                for record in Record::of_left(&left, process::own_pid() == 1) {
-                    self.tell(record);
-                }
-            }
-            Notice::Unkillable => self.tell_remaining(Moment::Killed, self.remaining().as_ref()),
-        }
-    }
-
-    fn tell_killing(&mut self, cause: KillCause) {
-        let remaining = self.remaining();
-        self.tell(Record::Killing {
-            cause,
-            remaining: remaining.as_ref(),
-            command: self.command,
-        });
-        self.tell_remaining(Moment::Killing, remaining.as_ref());
-    }
-
-    fn tell_remaining(&mut self, moment: Moment, remaining: Option<&Remaining>) {
-        for record in Record::of_remaining(moment, remaining) {
-            self.tell(record);
-        }
-    }
-
-    /// The processes that are to exit and did not; `None` where /proc does not show them.
-    fn remaining(&self) -> Option<Remaining> {
-        let tree = Tree::scan(process::own_pid(), tree::PASSES)?;
-        let scope = match self.settings.command.leftovers {
-            LeftoverPolicy::Leave => Scope::Command,
-            _ => Scope::Everything,
-        };
-        let limit = if is_reported(self.settings) {
-            REMEMBERED
-        } else {
-            NAMED
-        };
-        let (ledger, stage) = (&self.sweep.ledger, self.lifecycle.stage());
-        Some(explain(&tree, ledger, stage, self.command, scope, limit))
-    }
-
-    fn tell_manager(&mut self, text: &str) {
-        if let Some(relay) = &mut self.relay {
-            relay.notify(text);
-        }
-    }
-
-    /// How many processes of our control group were killed for want of memory
-    /// since the start.
-    fn new_oom_kills(&self) -> Option<u64> {
-        Some(cgroup::oom_kills()?.saturating_sub(self.oom_kills?))
-    }
-}
-
-/// Whether more is to be told of processes than the log does.
-fn is_reported(settings: &Settings) -> bool {
-    settings.run.report.is_some() || settings.run.rehearse.is_some()
-}
-
-/// Who sent a signal, as far as is known.
-fn sender(received: &Received) -> Sender {
-    let (pid, uid) = (received.pid, received.uid);
-    let claimed = received.may_be_forged();
-    match pid {
-        0 if received.is_from_kernel() => Sender::Kernel,
-        0 => Sender::Outside { uid, claimed },
-        pid => {
-            // It may have ended already, as kill(1) has.
-            let stat =
-                procfs::stat(pid).filter(|_| procfs::shows_own_namespace(process::own_pid()));
-            let name = stat.map(|stat| stat.name());
-            Sender::Process {
-                pid,
-                uid,
-                name,
-                claimed,
-            }
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod command;
 mod events;
+mod notices;
 mod relay;
 mod start;
 mod targets;

@@ -112,6 +112,15 @@ impl Supervisor<'_> {
         self.suspended
     }
 
+    /// Sends SIGTERM and SIGCONT to the other processes.
+    pub(super) fn terminate_rest(&mut self) {
+        let reach = self.sweep.reach(self.command, self.own_group());
+        let signaled = self.sweep.terminate(reach);
+        // The line of the log is written where they are counted.
+        let at = self.started.elapsed();
+        self.account.add(&Record::OthersSignaled(&signaled), at);
+    }
+
     /// The process group of the command, if it is not ours.
     pub(super) fn own_group(&self) -> Option<i32> {
         (self.terminal.group() != ProcessGroup::Inherited).then_some(self.child.pid)

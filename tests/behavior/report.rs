@@ -401,7 +401,7 @@ fn other_links_are_followed() {
     // As many as the kernel follows, and one more.
     for number in 1..=41 {
         let target = format!("link-{}", number - 1);
-        symlink(target, folder.file(&format!("link-{number}"))).unwrap();
+        symlink(target, folder.file(format!("link-{number}"))).unwrap();
     }
     report("link-40");
     assert!(folder.read("link-0").contains("\"completed\""));
