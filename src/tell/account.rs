@@ -98,9 +98,11 @@ pub(crate) struct Account {
 impl Account {
     /// The account of a run in which nothing has happened yet.
     pub(crate) fn new(settings: &Settings) -> Self {
-        let words = settings.command.argv.iter();
+        let argv = settings.command.argv.iter();
+        // The report shows it, and nothing else does.
+        let shown = argv.filter(|_| settings.run.report.is_some());
         Self {
-            command: words
+            command: shown
                 .map(|word| word.to_string_lossy().into_owned())
                 .collect(),
             started: SystemTime::now(),
@@ -393,7 +395,10 @@ mod tests {
             stop_on: SignalSet::EMPTY,
             stop_on_by_default: SignalSet::EMPTY,
             parent_death: None,
-            report: None,
+            report: Some(settings::ReportPath {
+                source: "--report".to_owned(),
+                path: "report".into(),
+            }),
             report_limit: settings::DEFAULT_LIMIT,
             rehearse: None,
             log_format: settings::LogFormat::Text,
