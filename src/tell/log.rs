@@ -45,7 +45,7 @@ fn lock() -> MutexGuard<'static, Log> {
 }
 
 /// Starts logging the records that `filter` lets through. To be called once, with a filter
-/// that [`crate::settings::check_log_filter`] accepts: `env_logger` itself prints a warning
+/// that [`crate::settings::values::check_log_filter`] accepts: `env_logger` itself prints a warning
 /// about any other.
 // Inlined, its frame would stay on the stack during the run: one page more.
 #[inline(never)]
