@@ -206,7 +206,8 @@ impl Supervisor<'_> {
         // Where READY=1 cannot come any more, waiting for it would have no end.
         if self.awaits_ready && self.relay.as_ref().is_none_or(Relay::is_ready) {
             self.awaits_ready = false;
-            self.rehearse()?;
+            // Signals and children that are already there come first.
+            self.events.timers.arm(Wakeup::Rehearse, Duration::ZERO);
         }
         Continue(())
     }

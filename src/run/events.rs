@@ -7,9 +7,10 @@
 //! - take what the watched descriptor has to give after [`Wake::Ready`].
 //!
 //! What is promised: each call looks at the descriptor, the signals, the children and the
-//! timers in turn, so that none of them keeps another waiting. The children come
-//! before a timer and before a signal of job control, because what happened to them
-//! happened first. After 64 children the others get their turn.
+//! timers in turn, so that none of them keeps another waiting. A change of the first
+//! child comes before a timer and before a signal of job control, because it happened
+//! first; whether others are left is found out after the signals got their turn. After 64
+//! children the others get their turn.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -143,8 +144,10 @@ impl<T: Copy + Ord> Events<T> {
                         // A line about the SIGPIPE of the last line would only make the next.
                         Some(received) if received.is_our_own(own_pid()) => {}
                         Some(received) if is_job_control(received.signal) => {
-                            self.held = Some(received);
                             self.look_at_first = true;
+                            if let Some(earlier) = self.held.replace(received) {
+                                return Ok(Wake::Signal(earlier));
+                            }
                         }
                         Some(received) => return Ok(Wake::Signal(received)),
                         None => {}
@@ -153,7 +156,7 @@ impl<T: Copy + Ord> Events<T> {
                 Turn::Children => {
                     self.turn = Turn::Timers;
                     if self.children || self.look_at_first {
-                        self.room = BATCH;
+                        self.room = if self.children { BATCH } else { 0 };
                         return Ok(Wake::Children);
                     }
                 }
@@ -162,10 +165,9 @@ impl<T: Copy + Ord> Events<T> {
                         return Ok(Wake::Signal(received));
                     }
                     match self.timers.expired() {
-                        Some(_) if !self.looked => {
+                        Some(_) if !self.looked && self.first.is_some() => {
                             self.looked = true;
                             self.look_at_first = true;
-                            self.children |= self.first.is_none();
                             self.turn = Turn::Children;
                         }
                         Some(timer) => {
@@ -193,8 +195,12 @@ impl<T: Copy + Ord> Events<T> {
             match wait::one(first) {
                 Waited::NoChange | Waited::NoChildren => {}
                 changed => {
-                    // Its SIGCHLD may have been taken for another child.
-                    self.children |= matches!(changed, Waited::Ended(..));
+                    if matches!(changed, Waited::Ended(..)) {
+                        // Its SIGCHLD may have been taken for another child.
+                        self.children = true;
+                        // A stop request may have come before it, and is about the rest.
+                        self.turn = Turn::Descriptor;
+                    }
                     return Some(Reaped::Changed(changed));
                 }
             }

@@ -3,6 +3,7 @@
 use crate::harness::report::Reported;
 use crate::harness::*;
 use serde_json::json;
+use std::time::{Duration, Instant};
 
 /// Inherits that a signal is ignored, and does nothing else.
 const DEAF: &str = "exec sleep 1029";
@@ -310,4 +311,84 @@ subprocess.run([sys.argv[1], 'notify', 'READY=1'])
 while True: time.sleep(0.01)";
     let command = ["python3", "-c", python, &fixture()];
     rehearse(Home::Plain, "ready", &command, 1).expect_log(UNHANDLED);
+}
+
+#[test]
+fn a_command_that_exits_right_after_it_is_ready_fails_the_rehearsal() {
+    let notify = format!("{} notify READY=1", fixture());
+    let script = format!("trap '{notify}; exit 0' USR1; echo ready 0; {LOOP}");
+    for home in homes() {
+        let mut run = start(home)
+            .options("--rehearse ready")
+            .run(&["sh", "-c", &script]);
+        run.ready();
+        let command = run.command();
+        // Both happen before supervise can look.
+        run.signal(libc::SIGSTOP);
+        wait_for_state(run.pid, 'T');
+        send(command, libc::SIGUSR1);
+        wait_for_state(command, 'Z');
+        run.signal(libc::SIGCONT);
+        run.expect_exit(1);
+        run.expect_no_log("requested a stop");
+        run.expect_log("rehearsal failed: command exited with status 0 ");
+    }
+}
+
+#[test]
+fn a_stop_request_that_waits_when_the_command_is_ready_comes_first() {
+    let notify = format!("{} notify READY=1", fixture());
+    let script =
+        format!("trap '{notify}; echo told' USR1; trap 'exit 0' TERM; echo ready 0; {LOOP}");
+    for home in homes() {
+        let reported = Reported::new();
+        let mut run = reported
+            .start(home)
+            .options("--rehearse ready")
+            .run(&["sh", "-c", &script]);
+        run.ready();
+        let command = run.command();
+        run.signal(libc::SIGSTOP);
+        wait_for_state(run.pid, 'T');
+        run.signal(libc::SIGTERM);
+        send(command, libc::SIGUSR1);
+        run.expect_line("told");
+        run.signal(libc::SIGCONT);
+        run.wait();
+        let stop = reported.read()["stop"].clone();
+        assert_eq!(stop["signal"], "SIGTERM", "{home:?}");
+        assert_ne!(stop["sender"]["kind"], "rehearsal", "{home:?}");
+    }
+}
+
+#[test]
+fn a_stop_request_that_waits_when_the_rehearsal_is_due_is_about_the_leftovers() {
+    let leftover = format!("setsid sh -c 'trap \"echo saved; exit\" TERM; echo started; {LOOP}' &");
+    let script = format!("trap 'exit 3' USR1; {leftover} echo ready 0; {LOOP}");
+    let due = Duration::from_secs(4);
+    for home in homes() {
+        let reported = Reported::new();
+        let begin = Instant::now();
+        let mut run = reported
+            .start(home)
+            .options(&format!("--rehearse {}s", due.as_secs()))
+            .run(&["sh", "-c", &script]);
+        let mut lines = [run.line(), run.line()];
+        lines.sort();
+        assert_eq!(lines, ["ready 0", "started"]);
+        let command = run.command();
+        run.signal(libc::SIGSTOP);
+        wait_for_state(run.pid, 'T');
+        run.expect_no_log("requested a stop");
+        send(command, libc::SIGUSR1);
+        wait_for_state(command, 'Z');
+        run.signal(libc::SIGTERM);
+        eventually("the rehearsal is due", || {
+            begin.elapsed() > due + Duration::from_millis(200)
+        });
+        run.signal(libc::SIGCONT);
+        run.wait();
+        run.expect_line("saved");
+        assert_eq!(reported.read()["stop"]["signal"], "SIGTERM", "{home:?}");
+    }
 }
