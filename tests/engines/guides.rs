@@ -67,6 +67,14 @@ fn the_readme() {
     assert_eq!(done, ["dockerfile", "run"]);
     let running = docker().say(&["ps", "--quiet", "--filter", "name=my-container"]);
     assert_ne!(running, "");
+    // The kernel drops a SIGTERM for a PID 1 that has only just been executed.
+    eventually("the command runs", || {
+        let processes = docker().say(&["top", "my-container"]);
+        let mut names = processes
+            .lines()
+            .filter(|line| !line.contains("/supervise"));
+        names.any(|line| line.contains("sleep"))
+    });
     docker().say(&["stop", "my-container"]);
     // SIGTERM ends sleep, not a SIGKILL.
     assert_eq!(docker().say(&["wait", "my-container"]), "143");
