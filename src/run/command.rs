@@ -42,7 +42,13 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> Termination {
     let mut account = Account::new(settings);
     let started = Instant::now();
     let termination = match start(settings, inherited, file.as_ref()) {
-        Ok(command) => Supervisor::new(settings, command, &mut account, started).run(),
+        Ok(command) => {
+            if let Waited::Ended(pid, ending) = command.earlier {
+                let warn = settings.run.warn_on_reap;
+                tell(&mut account, started, Record::Reaped { pid, ending, warn });
+            }
+            Supervisor::new(settings, command, &mut account, started).run()
+        }
         Err(why) => {
             tell(&mut account, started, Record::NotStarted(&why));
             Termination::Exit(ending::FAILED)
@@ -122,6 +128,7 @@ impl<'a> Supervisor<'a> {
             child,
             terminal,
             relay,
+            earlier,
         } = started;
         let pid1 = own_pid == 1;
         let rules = Rules {
@@ -133,7 +140,8 @@ impl<'a> Supervisor<'a> {
             pid1,
             job_control: terminal.job_control(),
         };
-        let mut events = Events::new();
+        // SIGCHLD was blocked too late for others of that time.
+        let mut events = Events::new(!matches!(earlier, Waited::NoChange | Waited::NoChildren));
         events.first = Some(child.pid);
         if let Some(RehearseAt::After(after)) = settings.run.rehearse.map(|rehearse| rehearse.at) {
             events.timers.arm(Wakeup::Rehearse, after);

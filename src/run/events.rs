@@ -99,16 +99,14 @@ pub(crate) struct Events<T> {
 }
 
 impl<T: Copy + Ord> Events<T> {
-    /// No timer is armed.
-    pub(crate) fn new() -> Self {
+    /// No timer is armed. `children`: some may have exited for which no SIGCHLD comes.
+    pub(crate) fn new(children: bool) -> Self {
         Self {
             timers: Timers(Vec::new()),
             first: None,
             turn: Turn::Descriptor,
             held: None,
-            // Children of before our time (`sh -c "a & exec supervise b"`) may have
-            // exited before SIGCHLD was blocked.
-            children: true,
+            children,
             look_at_first: false,
             looked: false,
             room: 0,
@@ -212,7 +210,8 @@ impl<T: Copy + Ord> Events<T> {
         if !self.children || self.room == 0 {
             return None;
         }
-        match wait::any(|| procfs::children(own_pid())) {
+        // It worked before the start.
+        match wait::any(|| procfs::children(own_pid())).unwrap_or(Waited::NoChange) {
             Waited::NoChange => Some(self.reaped_all(true)),
             Waited::NoChildren => Some(self.reaped_all(false)),
             changed => {

@@ -11,6 +11,7 @@ use crate::settings::{RehearseAt, Settings};
 use crate::signal::Signal;
 use crate::sys::signals::{self, Inherited};
 use crate::sys::spawn::{Child, Setup, Variable, spawn};
+use crate::sys::wait::{self, Waited};
 use crate::sys::{descriptors, process};
 use crate::tell::report_file::ReportFile;
 
@@ -21,6 +22,9 @@ const OF_THIS_RUN: [Variable<'static>; 3] = [
     Variable::Remove("SUPERVISE_REHEARSE"),
     Variable::Remove("SUPERVISE_STOP_DELAY"),
 ];
+
+/// What to do where a system call is denied that no supervision works without.
+const IN_FILTER: &str = "allow it in the seccomp filter";
 
 /// A command that was started, and what was opened for it.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub(super) struct Started {
     pub(super) terminal: Terminal,
     /// The notification relay, if there is one.
     pub(super) relay: Option<Relay>,
+    /// What happened to a child of before our time (`sh -c "a & exec supervise b"`).
+    pub(super) earlier: Waited,
 }
 
 /// Starts the command.
@@ -53,6 +59,7 @@ pub(super) fn start(
         settings.command.forward_to,
         settings.run.parent_death,
     );
+    let earlier = check_waits()?;
     let child = fork_command(settings, inherited, own_pid, &terminal, relay.as_ref())?;
     terminal.note_started(child.pid);
     close_inherited(own_pid, report, relay.as_ref(), &terminal);
@@ -67,7 +74,17 @@ pub(super) fn start(
         child,
         terminal,
         relay,
+        earlier,
     })
+}
+
+/// Finds out whether signals and children can be waited for: without that the command
+/// could neither be told to stop nor be reaped. Takes no signal, and reaps one child.
+fn check_waits() -> Result<Waited, String> {
+    signals::check_wait()
+        .map_err(|errno| ("signals: rt_sigtimedwait", errno))
+        .and_then(|()| wait::any(Vec::new).map_err(|errno| ("children: wait4", errno)))
+        .map_err(|(what, errno)| format!("cannot wait for {what}: {}; {IN_FILTER}", errno.desc()))
 }
 
 /// Has orphans reparented to us. PID 1 adopts them anyway.
@@ -144,21 +161,17 @@ fn fork_command(
             spawn(&settings.command.argv, Setup { variables, ..setup })
         }
     };
-    spawned.map_err(|errno| {
+    spawned.map_err(|(call, errno)| {
+        let advice = match errno {
+            Errno::EAGAIN => "raise the process limit (ulimit -u, --pids-limit, TasksMax=)",
+            Errno::ENOMEM => "raise the memory limit",
+            _ => IN_FILTER,
+        };
         format!(
-            "cannot start the command: fork: {}; {}",
-            errno.desc(),
-            fork_advice(errno)
+            "cannot start the command: {call}: {}; {advice}",
+            errno.desc()
         )
     })
-}
-
-fn fork_advice(errno: Errno) -> &'static str {
-    match errno {
-        Errno::EAGAIN => "raise the process limit (ulimit -u, --pids-limit, TasksMax=)",
-        Errno::ENOMEM => "raise the memory limit",
-        _ => "see fork(2)",
-    }
 }
 
 /// Closes what the command has inherited and we do not need: from here on we exit

@@ -18,6 +18,7 @@ type KernelSet = u64;
 
 const KERNEL_SET_SIZE: usize = size_of::<KernelSet>();
 static ALL: KernelSet = KernelSet::MAX;
+static NONE: KernelSet = 0;
 
 /// The inherited signal state, to be restored for the command.
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +111,14 @@ fn disposition(signal: Signal, new: Option<libc::sighandler_t>) -> nix::Result<l
 /// it fail.
 pub(crate) fn wait(timeout: Option<Duration>) -> nix::Result<Option<Received>> {
     take(&ALL, timeout)
+}
+
+/// Finds out whether [`wait`] works. Takes no signal.
+///
+/// # Errors
+/// As [`wait`].
+pub(crate) fn check_wait() -> nix::Result<()> {
+    take(&NONE, Some(Duration::ZERO)).map(drop)
 }
 
 /// Waits for SIGCHLD, takes it and returns `true`; `false` if the timeout expires or the

@@ -4,6 +4,7 @@ use std::ffi::{CString, OsStr};
 use std::mem::ManuallyDrop;
 use std::sync::atomic::Ordering;
 
+use nix::errno::Errno;
 use nix::unistd::{ForkResult, Pid, fork, getpid, setpgid, tcsetpgrp};
 
 use super::exec::{self, ExecError};
@@ -72,12 +73,16 @@ impl Child {
 /// signal.
 ///
 /// # Errors
-/// EAGAIN: a limit on processes is reached; ENOMEM; see fork(2), mmap(2).
-pub(crate) fn spawn(arguments: &[CString], setup: Setup<'_>) -> nix::Result<Child> {
-    let exec_status = ExecStatus::new()?;
+/// The name of the system call, and EAGAIN: a limit on processes is reached; ENOMEM; see
+/// fork(2), mmap(2).
+pub(crate) fn spawn(
+    arguments: &[CString],
+    setup: Setup<'_>,
+) -> Result<Child, (&'static str, Errno)> {
+    let exec_status = ExecStatus::new().map_err(|errno| ("mmap", errno))?;
     // SAFETY: this process has one thread, so that the child may do all that the parent
     // may.
-    match unsafe { fork() }? {
+    match unsafe { fork() }.map_err(|errno| ("fork", errno))? {
         ForkResult::Parent { child } => {
             // In both processes, so that the group exists before the first signal is
             // forwarded to it. EACCES: the child was first, and executes already. ESRCH

@@ -25,16 +25,19 @@ pub(crate) enum Waited {
 /// Returns the next change of any child, without waiting. `children` lists our children as
 /// far as they are known; it is called only while there is a closer
 /// ([`super::closing`]).
-pub(crate) fn any(children: fn() -> Vec<i32>) -> Waited {
+///
+/// # Errors
+/// EPERM and others: a system call filter denies wait4(2).
+pub(crate) fn any(children: fn() -> Vec<i32>) -> nix::Result<Waited> {
     wait(-1, Some(children))
 }
 
 /// Returns the next change of this child, without waiting.
 pub(crate) fn one(pid: i32) -> Waited {
-    wait(pid, None)
+    wait(pid, None).unwrap_or(Waited::NoChange)
 }
 
-fn wait(pid: i32, children: Option<fn() -> Vec<i32>>) -> Waited {
+fn wait(pid: i32, children: Option<fn() -> Vec<i32>>) -> nix::Result<Waited> {
     // `__WALL`: without it ECHILD would ignore children with another exit signal, which
     // clone(2) may have made before the program was started by execve(2).
     let flags = libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED | libc::__WALL;
@@ -46,12 +49,12 @@ fn wait(pid: i32, children: Option<fn() -> Vec<i32>>) -> Waited {
         }));
         match result {
             Ok(0) => {
-                return match children {
+                return Ok(match children {
                     Some(children) if closing::is_busy() && !has_others(children) => {
                         Waited::NoChildren
                     }
                     _ => Waited::NoChange,
-                };
+                });
             }
             Ok(pid) => {
                 // Cannot fail: a pid is an int.
@@ -59,14 +62,14 @@ fn wait(pid: i32, children: Option<fn() -> Vec<i32>>) -> Waited {
                 match decode(pid, status) {
                     Some(Waited::Ended(pid, ending))
                         if closing::reaped(pid, ending == Ending::Exited(0)) => {}
-                    Some(waited) => return waited,
+                    Some(waited) => return Ok(waited),
                     None => {}
                 }
             }
-            Err(Errno::ECHILD) => return Waited::NoChildren,
+            Err(Errno::ECHILD) => return Ok(Waited::NoChildren),
             // It does not block, so that it cannot be interrupted again and again.
             Err(Errno::EINTR) => {}
-            Err(_) => return Waited::NoChange,
+            Err(errno) => return Err(errno),
         }
     }
 }

@@ -325,10 +325,12 @@ fn no_descriptor_of_an_unrelated_process_delays_anything() {
             let options = format!("-w --report {report}");
             // The close is not interrupted, as for a FUSE file.
             let run = manager.start(home).options(&options);
-            let mut run = run.through(&[&fixture(), "timerless"]).shell(&format!(
-                "sleep 1038 & {} notify READY=1; echo ready $$; exec sleep 1038",
-                fixture()
-            ));
+            let mut run = run
+                .through(&[&fixture(), "without", "setitimer"])
+                .shell(&format!(
+                    "sleep 1038 & {} notify READY=1; echo ready $$; exec sleep 1038",
+                    fixture()
+                ));
             let address = notify_socket(&mut run);
             manager.expect("READY=1");
             send(run.pid, libc::SIGSTOP);
@@ -386,7 +388,7 @@ fn a_close_that_blocks_is_interrupted() {
 fn no_queued_descriptor_delays_the_exit() {
     let manager = Manager::new();
     let start = manager.start(Home::Plain);
-    let start = start.through(&[&fixture(), "timerless"]);
+    let start = start.through(&[&fixture(), "without", "setitimer"]);
     let (mut run, address) = ready(&manager, start);
     send(run.pid, libc::SIGSTOP);
     let _slow = Slow::new(&address, &[], "queued");
@@ -413,7 +415,7 @@ fn descriptors_left_by_a_killed_child_are_closed() {
     let mut run = manager
         .start(Home::Plain)
         .options("-q")
-        .through(&[&fixture(), "timerless"])
+        .through(&[&fixture(), "without", "setitimer"])
         .shell("echo ready $$; exec sleep 1044");
     let address = notify_socket(&mut run);
     let command = run.command();
@@ -451,11 +453,13 @@ fn descriptors_of_the_command_are_closed_despite_blocking_ones() {
     let manager = Manager::new();
     let go = manager.folder.file("go");
     let run = manager.start(Home::Plain).options("-q");
-    let mut run = run.through(&[&fixture(), "timerless"]).shell(&format!(
-        "echo ready $$; until [ -e {go} ]; do sleep 0.01; done
+    let mut run = run
+        .through(&[&fixture(), "without", "setitimer"])
+        .shell(&format!(
+            "echo ready $$; until [ -e {go} ]; do sleep 0.01; done
          {} notify-and-wait STATUS=waited",
-        fixture()
-    ));
+            fixture()
+        ));
     let address = notify_socket(&mut run);
     let count = || {
         std::fs::read_dir(format!("/proc/{}/fd", run.pid))

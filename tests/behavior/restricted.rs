@@ -180,3 +180,36 @@ fn with_hidepid_leftovers_of_the_same_user_are_found() {
         }
     }
 }
+
+#[test]
+fn where_a_filter_denies_what_supervision_needs_the_command_is_not_started() {
+    if lacks_root("a system call filter") {
+        return;
+    }
+    for (call, expected) in [
+        (
+            "rt_sigtimedwait",
+            "cannot wait for signals: rt_sigtimedwait: Operation not permitted; allow it in the \
+             seccomp filter\n",
+        ),
+        (
+            "wait4",
+            "cannot wait for children: wait4: Operation not permitted; allow it in the seccomp \
+             filter\n",
+        ),
+        (
+            "shared-memory",
+            "cannot start the command: mmap: Operation not permitted; allow it in the seccomp \
+             filter\n",
+        ),
+    ] {
+        for home in [Home::Plain, Home::Pid1] {
+            let mut run = start(home)
+                .through(&[&fixture(), "without", call])
+                .shell("echo started");
+            run.expect_exit(125);
+            run.expect_no_more_output();
+            assert_eq!(run.errors(), format!("supervise: {expected}"), "{home:?}");
+        }
+    }
+}
