@@ -1,16 +1,16 @@
 //! `supervise` is a small init: it runs one command, forwards signals to it, reaps orphans,
 //! stops all processes within a grace period, and exits with the status of the command.
 //!
-//! The rooms, each of which uses only those below it:
+//! Its folders and modules, each of which uses only those below it:
 //!
 //! - [`mod@run`] starts the command, waits, decides and acts;
 //! - [`tell`] words what happened: log, report, verdict of a rehearsal;
 //!   [`processes`] reads /proc and signals what remains; [`cli`] reads options and
 //!   variables;
-//! - [`settings`] is what a run is to be like;
+//! - [`settings`] holds what the options and variables say, checked;
 //! - [`decide`] has the decisions, all pure; [`sys`] the system calls that no library
 //!   offers, and all `unsafe` code;
-//! - [`ending`] is how a process exits, [`signal`] what is known of a signal.
+//! - [`ending`] is how a process exits, [`signal`] its numbers and names.
 #![cfg_attr(not(test), no_main)]
 
 mod cli;

@@ -1,5 +1,5 @@
-//! What may have been meant: advice on options and variables that do not exist, and on
-//! values that are missing.
+//! Advice in error messages: the nearest name of an option or variable that does not exist,
+//! and what a missing value looks like.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

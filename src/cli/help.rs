@@ -1,5 +1,5 @@
-//! The text of `--help`. The parser gets none of it: to prepare it would cost more than
-//! all else that a start does.
+//! The text of `--help`, made only when it is printed: the parser would prepare it at every
+//! start, which costs more than all the rest.
 
 use std::fmt::Write;
 

@@ -1,6 +1,6 @@
-//! Every option, defined once. The parser, `--help`, the man page, docs/options.md and
-//! the completions are made from this table; tests/documents includes the file for the
-//! last three, so that it uses nothing else of the program.
+//! The table of all options. To add an option, begin here: the parser, `--help`, the man
+//! page, docs/options.md and the completions are made from it. It uses nothing else of the
+//! program, because tests/documents includes it to write the last three.
 
 /// One option.
 #[cfg_attr(test, allow(dead_code, reason = "tests/documents reads all of it"))]

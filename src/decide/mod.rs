@@ -1,5 +1,5 @@
-//! What decides: functions from facts to answers, with no system call, no clock and no
-//! log, so that each can be tested by all its cases.
+//! All decisions: pure functions from facts to answers. They make no system call, read no
+//! clock and write no log, so that a test can go through all cases.
 
 pub(crate) mod lifecycle;
 pub(crate) mod origin;

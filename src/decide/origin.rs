@@ -1,8 +1,8 @@
 //! Which processes a signal was for: `supervise` alone, or the process group that
 //! the command shares with it. Pure: what is known comes as [`Facts`].
 //!
-//! The kernel does not say. What the terminal sends goes to a group, and so do a
-//! shell's job control and its hang-up; anything else may have been for us alone.
+//! The kernel does not say. What the terminal sends goes to a group (SIGINT, SIGHUP at a
+//! hang-up), and so does a shell's job control; anything else may have been for us alone.
 //! A signal that arrives twice is better than one that is lost.
 
 use crate::signal::Signal;

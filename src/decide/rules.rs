@@ -1,4 +1,5 @@
-//! The rules that a run follows. They do not change while the command runs.
+//! The settings that the lifecycle decides by: stop requests, grace period, stop delay,
+//! leftover processes. They do not change while the command runs.
 
 use std::time::Duration;
 

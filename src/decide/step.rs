@@ -1,4 +1,5 @@
-//! One step of the lifecycle: the event that comes in, and the actions that answer it.
+//! The words between the lifecycle and the event loop: events go in, actions, notices and
+//! timers come out.
 
 use std::time::Duration;
 

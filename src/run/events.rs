@@ -1,5 +1,5 @@
-//! The one wait: signals, ended children, timers and one descriptor come from here. It
-//! does not know what a command is.
+//! The one wait: signals, ended children, timers and one descriptor come from here. The
+//! timers are the only clock. It does not know what a command is.
 //!
 //! The caller's side of the contract:
 //! - after [`Wake::Children`], call [`Events::reap`] until it returns `None`, and act on

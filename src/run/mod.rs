@@ -1,4 +1,5 @@
-//! What runs: start the command, wait for the next event, ask [`crate::decide`], act.
+//! The run of a command: start it, wait for the next event, have [`crate::decide`] decide,
+//! act.
 
 pub(crate) mod command;
 mod events;

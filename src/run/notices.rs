@@ -1,4 +1,4 @@
-//! What a run tells: the notices of the lifecycle, as records with all that is known.
+//! Makes records of the lifecycle's notices: looks up names, senders and reasons.
 
 use log::{Level, log_enabled};
 

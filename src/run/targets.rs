@@ -1,5 +1,5 @@
-//! The signals for the command: which processes they go to, and what goes with them on a
-//! terminal.
+//! Sends the command its signals: to its process or its process group, and with the
+//! foreground of the terminal where it needs it.
 
 use super::command::Supervisor;
 use crate::settings::ForwardTo;

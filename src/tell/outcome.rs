@@ -1,4 +1,4 @@
-//! How a run is judged.
+//! The outcome of a run, one of five words: completed, graceful, unhandled, failed, killed.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What a run tells: each happening as a record, with its level and its words.
+//! The records: everything that the log can say about a run, with its level and its words.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Who requested a stop.
+//! Who sent a stop request, as the log and the report name it.
 
 use std::fmt;
 

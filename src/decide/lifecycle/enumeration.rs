@@ -1,7 +1,6 @@
-//! Every sequence of events to a depth, under every set of rules that makes a
-//! difference, against the invariants that `docs/design.md` names. The events
-//! are those that the contract of the lifecycle allows: [`World`] knows what
-//! can come next.
+//! The test of the lifecycle: every sequence of events up to a length, under every set of
+//! rules that makes a difference, against the invariants in `docs/design.md`. The events
+//! are those that the contract of the lifecycle allows: [`World`] knows what can come next.
 //!
 //! Where two sequences lead to the same lifecycle and the same notes about it,
 //! what follows is walked once and counted for both.

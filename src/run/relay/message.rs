@@ -1,4 +1,4 @@
-//! What of a notification is relayed, by its sender and its lines (`sd_notify(3)`).
+//! Decides which lines of a notification (`sd_notify(3)`) are relayed, by their sender.
 
 use crate::processes::ancestry::Ancestry;
 

@@ -1,4 +1,4 @@
-//! The way to the service manager: a queue of messages that never waits for it.
+//! Sends messages on to the service manager, through a queue that never waits for it.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
