@@ -75,9 +75,9 @@ fn run(arguments: &[OsString], inherited: Inherited) -> Termination {
     for warning in &settings.run.warnings {
         log::warn!("{warning}");
     }
-    let termination = run::command::run(&settings, inherited);
-    tell::log::finish();
-    sys::closing::release_stdio();
+    let (termination, until) = run::command::run(&settings, inherited);
+    tell::log::finish(until);
+    sys::helpers::release_stdio();
     termination
 }
 

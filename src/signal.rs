@@ -74,6 +74,7 @@ impl Signal {
     pub(crate) const TTOU: Self = Self(22);
     pub(crate) const XFSZ: Self = Self(25);
     pub(crate) const WINCH: Self = Self(28);
+    pub(crate) const IO: Self = Self(29);
 
     /// The signal of this number, or `None` where Linux has none.
     pub(crate) fn from_number(number: i32) -> Option<Self> {

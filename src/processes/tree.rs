@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::procfs::{self, Children, Process};
 use crate::decide::reason::ProcessLabel;
-use crate::sys::{closing, descriptors};
+use crate::sys::{descriptors, helpers};
 
 /// How many passes a scan has at most, until one finds no new process. A process that
 /// forks without end always has new ones; SIGKILL is sent to them again and again.
@@ -19,7 +19,7 @@ type Processes = BTreeMap<i32, Process>;
 /// The other processes, as they were when they were first seen.
 #[derive(Clone, Debug)]
 pub(crate) struct Tree {
-    /// Who reads it: not in it, and neither are our children that close descriptors.
+    /// Who reads it: not in it, and neither are our helpers.
     pub(crate) own_pid: i32,
     processes: Processes,
 }
@@ -47,7 +47,7 @@ impl Tree {
                 break;
             }
         }
-        processes.retain(|pid, _| *pid != own_pid && !closing::is_closer(*pid));
+        processes.retain(|pid, _| *pid != own_pid && !helpers::is_helper(*pid));
         Some(Self { own_pid, processes })
     }
 
@@ -95,10 +95,10 @@ pub(crate) fn members(own_pid: i32, group: i32) -> Option<Vec<Process>> {
         return None;
     }
     let all = procfs::all_pids()?.into_iter().filter_map(procfs::stat);
-    Some(
-        all.filter(|process| process.group == group && !process.is_zombie())
-            .collect(),
-    )
+    let is_member = |process: &Process| {
+        process.group == group && !process.is_zombie() && !helpers::is_helper(process.pid)
+    };
+    Some(all.filter(is_member).collect())
 }
 
 /// Adds every process that /proc lists. Only those that are new are looked at.

@@ -29,19 +29,28 @@ use crate::tell::record::Record;
 use crate::tell::report_file::ReportFile;
 use crate::tell::verdict::verdict;
 
-/// Runs the command to its end and returns what is to be done last.
-pub(crate) fn run(settings: &Settings, inherited: Inherited) -> Termination {
+/// How long the last writes to a log that is a file may take: until a
+/// second after the deadline, and if no process is left earlier, a second.
+const LAST_WRITES: Duration = Duration::from_secs(1);
+
+/// From this time on, a filesystem may have stopped answering since the start.
+const LONG: Duration = Duration::from_secs(1);
+
+/// Runs the command to its end and returns what is to be done last, and until when the log
+/// may close its file. `None`: a run so short that nothing will have changed since the
+/// start.
+pub(crate) fn run(settings: &Settings, inherited: Inherited) -> (Termination, Option<Instant>) {
     let to = settings.run.report.as_ref();
     let file = match to.map(ReportFile::open).transpose() {
         Ok(file) => file,
         Err(why) => {
             error!("{why}");
-            return Termination::Exit(ending::FAILED);
+            return (Termination::Exit(ending::FAILED), None);
         }
     };
     let mut account = Account::new(settings);
     let started = Instant::now();
-    let termination = match start(settings, inherited, file.as_ref()) {
+    let (termination, left) = match start(settings, inherited, file.as_ref()) {
         Ok(command) => {
             if let Waited::Ended(pid, ending) = command.earlier {
                 let warn = settings.run.warn_on_reap;
@@ -51,10 +60,14 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> Termination {
         }
         Err(why) => {
             tell(&mut account, started, Record::NotStarted(&why));
-            Termination::Exit(ending::FAILED)
+            (Termination::Exit(ending::FAILED), LAST_WRITES)
         }
     };
-    conclude(settings, file.as_ref(), account, termination)
+    let now = Instant::now();
+    let until = now + left;
+    let is_long = account.stop().is_some() || now.saturating_duration_since(started) > LONG;
+    let termination = conclude(settings, file.as_ref(), account, termination);
+    (termination, is_long.then_some(until))
 }
 
 /// Logs what happened, and adds it to the account.
@@ -172,7 +185,8 @@ impl<'a> Supervisor<'a> {
 }
 
 impl Supervisor<'_> {
-    fn run(mut self) -> Termination {
+    /// Runs it, and returns how long the last writes may take.
+    fn run(mut self) -> (Termination, Duration) {
         self.tell(Record::Started(self.child.pid));
         memory::release_code();
         let termination = loop {
@@ -191,7 +205,14 @@ impl Supervisor<'_> {
         let oom_kills = for_report.then(|| self.new_oom_kills()).flatten();
         let finished = self.account.finished(self.started.elapsed(), oom_kills);
         self.tell(finished);
-        termination
+        (termination, self.time_for_last_writes())
+    }
+
+    /// Until a second after the deadline, when [`Timer::GiveUp`] expires, which disarms it.
+    fn time_for_last_writes(&self) -> Duration {
+        let left = self.events.timers.until(Wakeup::Lifecycle(Timer::GiveUp));
+        let given_up = self.account.has_sent_sigkill().then_some(Duration::ZERO);
+        left.or(given_up).unwrap_or(LAST_WRITES)
     }
 
     /// One turn of the loop; `Break` is the end of it.

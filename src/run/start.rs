@@ -13,6 +13,7 @@ use crate::sys::signals::{self, Inherited};
 use crate::sys::spawn::{Child, Setup, Variable, spawn};
 use crate::sys::wait::{self, Waited};
 use crate::sys::{descriptors, process};
+use crate::tell::log::never_block;
 use crate::tell::report_file::ReportFile;
 
 /// Variables that are about one run of `supervise`: one below would write its report to
@@ -63,6 +64,7 @@ pub(super) fn start(
     let child = fork_command(settings, inherited, own_pid, &terminal, relay.as_ref())?;
     terminal.note_started(child.pid);
     close_inherited(own_pid, report, relay.as_ref(), &terminal);
+    never_block();
     if let Err(errno) = adoption {
         warn!(
             "cannot adopt orphans: {}; orphaned processes will not be stopped",

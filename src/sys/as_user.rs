@@ -91,7 +91,10 @@ fn in_child(
     results: &Results,
     send: &impl Fn(usize) -> nix::Result<()>,
 ) -> nix::Result<()> {
-    let pid = process::in_child(libc::SIGCHLD, || results.fill(set_real_uid(uid), send))?;
+    let pid = process::in_child(libc::SIGCHLD, || {
+        results.fill(set_real_uid(uid), send);
+        0
+    })?;
     let mut taken = false;
     if !wait_for(pid, true, &mut taken) {
         // Permitted: the child still has our effective user id. If it is frozen it does
@@ -123,7 +126,7 @@ fn wait_for(pid: i32, unless_stopped: bool, taken: &mut bool) -> bool {
         if left.is_zero() {
             return false;
         }
-        match signals::wait_for_child(left) {
+        match signals::wait_for(libc::SIGCHLD, Some(left)) {
             Ok(received) => *taken |= received,
             Err(_) => return false,
         }

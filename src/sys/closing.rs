@@ -3,11 +3,8 @@
 //! The process that passed a descriptor decides how long close(2) blocks: on a socket that
 //! lingers, on a FUSE file, on a socket whose queue holds either. Every call that could
 //! find out which it is can block as well. Therefore a child that shares our descriptor
-//! table (a closer) closes them. A timer interrupts it: a lingering socket is then closed
-//! in the background (socket(7)), a FUSE file is not.
-//!
-//! No other code sees a closer as a child: [`super::wait`] reaps it without reporting or
-//! counting it, and its exit is delivered as SIGCHLD ([`super::siginfo`]).
+//! table (a closer, one of the [`super::helpers`]) closes them. A timer interrupts it: a
+//! lingering socket is then closed in the background (socket(7)), a FUSE file is not.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -15,8 +12,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-use super::siginfo::CLOSER_EXITED;
-use super::{descriptors, process, signals};
+use super::{descriptors, helpers, signals};
+use crate::ending::Ending;
 
 /// The maximum number of closers.
 const CLOSERS: usize = 8;
@@ -125,40 +122,14 @@ pub(crate) fn is_stuck() -> bool {
     state.closers.is_empty() && !(state.trusted.is_empty() && state.strange.is_empty())
 }
 
-/// Closes stdin, stdout and stderr if there is a closer. To be called before we exit: the
-/// closer has them open as well, and their readers would wait for it.
-pub(crate) fn release_stdio() {
-    if is_busy() {
-        for number in 0..=2 {
-            // SAFETY: takes a plain integer. Nothing is written to them any more.
-            unsafe { libc::close(number) };
-        }
-    }
-}
-
-/// Whether this is the pid of a closer.
-pub(crate) fn is_closer(pid: i32) -> bool {
-    state().closers.iter().any(|closer| closer.pid == pid)
-}
-
-/// Whether there is a closer.
-pub(super) fn is_busy() -> bool {
-    !state().closers.is_empty()
-}
-
-/// Records that this process is reaped, and returns whether it was a closer. What one that
-/// did not finish has left open another closes.
-pub(super) fn reaped(pid: i32, finished: bool) -> bool {
+/// Records that this helper is reaped. What a closer that did not finish has left open
+/// another closes.
+pub(super) fn reaped(pid: i32, ending: Ending) {
     let mut state = state();
-    let Some(index) = state.closers.iter().position(|closer| closer.pid == pid) else {
-        return false;
-    };
-    let closer = state.closers.remove(index);
-    if !finished {
-        state.take_back(&closer);
+    if let Some(index) = state.closers.iter().position(|closer| closer.pid == pid) {
+        state.remove(index, ending);
+        state.close(false, None);
     }
-    state.close(false, None);
-    true
 }
 
 impl State {
@@ -167,18 +138,17 @@ impl State {
     fn reap(&mut self) {
         let mut index = 0;
         while let Some(closer) = self.closers.get(index) {
-            let mut status = 0;
-            // SAFETY: `status` lives until the call returns.
-            let reaped =
-                unsafe { libc::waitpid(closer.pid, &raw mut status, libc::WNOHANG | libc::__WALL) };
-            if reaped != closer.pid {
-                index += 1;
-                continue;
+            match helpers::reap(closer.pid) {
+                Some(ending) => self.remove(index, ending),
+                None => index += 1,
             }
-            let closer = self.closers.remove(index);
-            if status != 0 {
-                self.take_back(&closer);
-            }
+        }
+    }
+
+    fn remove(&mut self, index: usize, ending: Ending) {
+        let closer = self.closers.remove(index);
+        if ending != Ending::Exited(0) {
+            self.take_back(&closer);
         }
     }
 
@@ -251,7 +221,7 @@ fn is_marked(number: RawFd) -> bool {
 
 /// Closes these descriptors of ours in a child, and returns its pid.
 fn close_in_a_child(numbers: &[(RawFd, bool)]) -> nix::Result<i32> {
-    process::in_child(CLOSER_EXITED, || {
+    let helper = helpers::start(|| {
         interrupt_often();
         let at_once = [0_i32; 2];
         for (number, _) in numbers {
@@ -270,7 +240,9 @@ fn close_in_a_child(numbers: &[(RawFd, bool)]) -> nix::Result<i32> {
                 libc::syscall(libc::SYS_close, *number);
             }
         }
-    })
+        0
+    })?;
+    Ok(helper.pid)
 }
 
 /// Sets the timer of the closer. If that fails, the closer waits as long as close(2) does.

@@ -1,12 +1,13 @@
 //! Descriptors: closes those that were inherited once the command has them, and keeps our
 //! own away from 0, 1 and 2. Limits on open descriptors.
 
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::checked;
 
@@ -110,6 +111,45 @@ pub(super) fn flags(number: RawFd) -> nix::Result<FdFlag> {
     // SAFETY: borrowed for this one call, which does not need it to be open.
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
     fcntl(fd, FcntlArg::F_GETFD).map(FdFlag::from_bits_truncate)
+}
+
+/// Closes a descriptor that no Rust object owns, or whose owner does not close it.
+pub(super) fn close(number: RawFd) {
+    // SAFETY: takes a plain integer. The caller has seen to the owner.
+    unsafe { libc::close(number) };
+}
+
+/// The type of the file behind a descriptor. Its filesystem, which may not answer, is not
+/// asked, as fstat(2) may do.
+///
+/// # Errors
+/// EBADF: it is not open; see fstat(2).
+pub(super) fn file_type(number: RawFd) -> nix::Result<SFlag> {
+    let mut stat = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: the path is an empty C string, and `stat` lives until the call returns.
+    let result = checked(unsafe {
+        libc::syscall(
+            libc::SYS_statx,
+            number,
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC,
+            libc::STATX_TYPE,
+            stat.as_mut_ptr(),
+        )
+    });
+    let mode = match result {
+        // SAFETY: zeroed before the call, and every bit pattern is a `statx`.
+        Ok(_) => u32::from(unsafe { stat.assume_init_ref() }.stx_mode),
+        // SAFETY: borrowed for this one call, which does not need it to be open.
+        Err(_) => fstat(unsafe { BorrowedFd::borrow_raw(number) })?.st_mode,
+    };
+    Ok(SFlag::from_bits_truncate(mode) & SFlag::S_IFMT)
+}
+
+/// Whether a type is that of a regular file or a block device: it has no reader, but a
+/// filesystem or a disk that may not answer.
+pub(super) fn is_file(file_type: SFlag) -> bool {
+    [SFlag::S_IFREG, SFlag::S_IFBLK].contains(&file_type)
 }
 
 /// Closes all descriptors from `first` to `last`.

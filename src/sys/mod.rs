@@ -27,10 +27,12 @@ pub(crate) mod descriptors;
 pub(crate) mod environment;
 pub(crate) mod exec;
 mod executable;
+pub(crate) mod helpers;
 pub(crate) mod kill;
 pub(crate) mod memory;
 pub(crate) mod pidfd;
 pub(crate) mod process;
+pub(crate) mod queue;
 mod shared_page;
 mod siginfo;
 pub(crate) mod signals;
@@ -40,7 +42,17 @@ pub(crate) mod tty;
 pub(crate) mod user_ids;
 pub(crate) mod wait;
 
+use std::time::Duration;
+
 use nix::errno::Errno;
+
+/// The kernel's form of a duration.
+fn timespec(duration: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    }
+}
 
 /// Makes a result of the return value of a raw system call, -1 on failure.
 fn checked(result: libc::c_long) -> nix::Result<libc::c_long> {

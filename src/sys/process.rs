@@ -28,7 +28,7 @@ pub(crate) fn exit(code: u8) -> ! {
     unsafe { libc::_exit(i32::from(code)) }
 }
 
-/// Runs `child` in a child process, which then exits with status 0, and returns its pid.
+/// Runs `child` in a child process, which then exits with this status, and returns its pid.
 ///
 /// Its memory is a copy, as after fork(2). The descriptor table is shared, so that its
 /// exit closes no descriptor, which might wait for a filesystem. On its exit it sends
@@ -36,15 +36,14 @@ pub(crate) fn exit(code: u8) -> ! {
 ///
 /// # Errors
 /// EAGAIN: a limit on processes is reached; ENOMEM; or a system call filter's.
-pub(super) fn in_child(exit_signal: c_int, child: impl FnOnce()) -> nix::Result<i32> {
+pub(super) fn in_child(exit_signal: c_int, child: impl FnOnce() -> u8) -> nix::Result<i32> {
     let flags = libc::CLONE_FILES | exit_signal;
     // SAFETY: without CLONE_VM and a stack this is fork(2). The C library is not informed:
     // this process has one thread, and the child never returns from this function. All
     // arguments whose order differs between architectures are 0.
     let pid = checked(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
     if pid == 0 {
-        child();
-        exit(0);
+        exit(child());
     }
     i32::try_from(pid).map_err(|_| Errno::ECHILD)
 }

@@ -1,10 +1,11 @@
 //! Bytes that this process shares with its children, for results that need no
 //! descriptor. Reading them never waits.
 
+use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::{AtomicU8, AtomicUsize};
 
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
@@ -31,6 +32,18 @@ impl SharedPage {
             length,
         })
     }
+}
+
+/// Maps this many words, which are never unmapped.
+///
+/// # Errors
+/// As [`SharedPage::new`].
+pub(super) fn words(count: usize) -> nix::Result<&'static [AtomicUsize]> {
+    let page = ManuallyDrop::new(SharedPage::new(count * size_of::<AtomicUsize>())?);
+    // SAFETY: the mapping holds `count` words, zeroed by the kernel and aligned, because it
+    // begins with a page. It lives on. Another process may write at any time, which atomics
+    // allow.
+    Ok(unsafe { std::slice::from_raw_parts(page.first.as_ptr().cast(), count) })
 }
 
 impl Deref for SharedPage {

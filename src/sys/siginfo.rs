@@ -2,10 +2,10 @@
 
 use crate::signal::{Received, Signal};
 
-/// The signal that a closer ([`super::closing`]) sends when it exits. By that, waitpid(2)
-/// distinguishes closers from other children, which send SIGCHLD. A real-time signal is
+/// The signal that a helper ([`super::helpers`]) sends when it exits. By that, waitpid(2)
+/// distinguishes helpers from other children, which send SIGCHLD. A real-time signal is
 /// queued, so that it is not lost in one that another process sends.
-pub(super) const CLOSER_EXITED: i32 = 64;
+pub(super) const HELPER_EXITED: i32 = 64;
 
 /// The kernel's `siginfo_t`, with the fields that it has for every signal that one process
 /// sends to another (sigaction(2)). The rest is padding here. For other signals `pid`, `uid`
@@ -27,9 +27,9 @@ const _: () = assert!(size_of::<RawInfo>() == size_of::<libc::siginfo_t>());
 /// Returns the signal that `info` describes; `None` if it is not a signal of Linux.
 pub(super) fn received(info: &RawInfo) -> Option<Received> {
     let mut signal = Signal::from_number(info.signo)?;
-    // Only the kernel sends it with these codes, and only when a closer exits.
+    // Only the kernel sends it with these codes, and only when a helper exits.
     let exited = [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED];
-    if info.signo == CLOSER_EXITED && exited.contains(&info.code) {
+    if info.signo == HELPER_EXITED && exited.contains(&info.code) {
         signal = Signal::CHLD;
     }
     Some(Received {
@@ -60,10 +60,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_exit_of_a_closer_is_received_as_sigchld() {
+    fn the_exit_of_a_helper_is_received_as_sigchld() {
         let signal = |code| {
             let info = RawInfo {
-                signo: CLOSER_EXITED,
+                signo: HELPER_EXITED,
                 errno: 0,
                 code,
                 pad: 0,
@@ -78,7 +78,7 @@ mod tests {
             assert_eq!(signal(code), Some(Signal::CHLD), "{code}");
         }
         for code in [libc::SI_USER, libc::SI_QUEUE] {
-            assert_eq!(signal(code), Signal::from_number(CLOSER_EXITED), "{code}");
+            assert_eq!(signal(code), Signal::from_number(HELPER_EXITED), "{code}");
         }
     }
 }

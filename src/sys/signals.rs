@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::checked;
 use super::kill::{Target, kill};
 use super::process::own_pid;
 use super::siginfo::{RawInfo, received};
+use super::{checked, timespec};
 use crate::signal::{Received, Signal};
 
 /// The kernel's own `sigset_t`: bit n-1 is signal n.
@@ -121,21 +121,18 @@ pub(crate) fn check_wait() -> nix::Result<()> {
     take(&NONE, Some(Duration::ZERO)).map(drop)
 }
 
-/// Waits for SIGCHLD, takes it and returns `true`; `false` if the timeout expires or the
-/// wait is interrupted.
+/// Waits for this signal, takes it and returns `true`; `false` if the timeout expires or
+/// the wait is interrupted.
 ///
 /// # Errors
 /// As [`wait`].
-pub(super) fn wait_for_child(timeout: Duration) -> nix::Result<bool> {
-    take(&bit(libc::SIGCHLD), Some(timeout)).map(|received| received.is_some())
+pub(super) fn wait_for(number: i32, timeout: Option<Duration>) -> nix::Result<bool> {
+    take(&bit(number), timeout).map(|received| received.is_some())
 }
 
 fn take(set: &KernelSet, timeout: Option<Duration>) -> nix::Result<Option<Received>> {
     let mut info = MaybeUninit::<RawInfo>::zeroed();
-    let timeout = timeout.map(|timeout| libc::timespec {
-        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(timeout.subsec_nanos()),
-    });
+    let timeout = timeout.map(timespec);
     // SAFETY: `set`, `info` and `timeout` live until the call returns. The kernel writes at
     // most a `siginfo_t`, and `siginfo.rs` asserts that `RawInfo` has its size.
     let result = checked(unsafe {

@@ -4,7 +4,8 @@
 //! `O_NONBLOCK` there would make their writes fail. How a line is written therefore depends
 //! on what stderr is:
 //!
-//! - a regular file or block device: by write(2), because it has no reader;
+//! - a regular file or block device: by write(2), because it has no reader. Its filesystem
+//!   may not answer, so that a helper is to write there;
 //! - a pipe, FIFO or terminal: through a description of our own with `O_NONBLOCK`, opened
 //!   from `/proc/self/fd/2`, or from `/dev/tty` if the terminal belongs to another user;
 //! - a socket: with `MSG_DONTWAIT`;
@@ -20,34 +21,65 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::{Mode, SFlag};
 use nix::sys::termios::tcgetsid;
 use nix::unistd::isatty;
 
 use super::checked;
-use super::descriptors::{above_stdio, stderr};
+use super::descriptors::{self, above_stdio, stderr};
 
-/// Writes as many of these bytes as possible without blocking, and returns their number.
-///
-/// # Errors
-/// EAGAIN: nothing can be written now; EPIPE: no reader; see write(2), send(2), open(2).
-pub(crate) fn write_nonblocking(bytes: &[u8]) -> nix::Result<usize> {
-    let kind = SFlag::from_bits_truncate(fstat(stderr())?.st_mode) & SFlag::S_IFMT;
-    match kind {
-        SFlag::S_IFREG | SFlag::S_IFBLK => nix::unistd::write(stderr(), bytes),
-        SFlag::S_IFSOCK => send(2, bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
-        SFlag::S_IFIFO => match open_anew() {
-            Ok(own) => nix::unistd::write(own, bytes),
-            // A FIFO without a reader, which may get another.
-            Err(Errno::ENXIO) => Err(Errno::EPIPE),
-            Err(_) => write_to_shared(bytes),
-        },
-        // Only terminals: opening any other device can have effects.
-        _ if isatty(stderr()).unwrap_or(false) => match open_anew().or_else(|_| open_by_name()) {
-            Ok(own) => nix::unistd::write(own, bytes),
-            Err(_) => write_bytes(bytes),
-        },
-        _ => write_to_shared(bytes),
+/// What stderr is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stderr(SFlag);
+
+impl Stderr {
+    /// Looks what it is.
+    ///
+    /// # Errors
+    /// EBADF: it is closed; see fstat(2).
+    pub(crate) fn look() -> nix::Result<Self> {
+        descriptors::file_type(2).map(Self)
+    }
+
+    /// Whether it is a file: to write to it may block without end.
+    pub(crate) fn is_file(self) -> bool {
+        descriptors::is_file(self.0)
+    }
+
+    /// Writes as many of these bytes as possible, and returns their number. It does not
+    /// block, except on a file.
+    ///
+    /// # Errors
+    /// EAGAIN: nothing can be written now; EPIPE: no reader; see write(2), send(2), open(2).
+    pub(crate) fn write(self, bytes: &[u8]) -> nix::Result<usize> {
+        match self.0 {
+            SFlag::S_IFREG | SFlag::S_IFBLK => nix::unistd::write(stderr(), bytes),
+            SFlag::S_IFSOCK => send(2, bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
+            SFlag::S_IFIFO => match open_anew() {
+                Ok(own) => nix::unistd::write(own, bytes),
+                // A FIFO without a reader, which may get another.
+                Err(Errno::ENXIO) => Err(Errno::EPIPE),
+                Err(_) => write_to_shared(bytes),
+            },
+            // Only terminals: opening any other device can have effects.
+            _ if isatty(stderr()).unwrap_or(false) => {
+                match open_anew().or_else(|_| open_by_name()) {
+                    Ok(own) => nix::unistd::write(own, bytes),
+                    Err(_) => write_bytes(bytes),
+                }
+            }
+            _ => write_to_shared(bytes),
+        }
+    }
+}
+
+/// Closes stdout and stderr if they are files. To be called in a helper that has written to
+/// them: where that blocks, our exit must not do it.
+pub(crate) fn close_files() {
+    for number in [1, 2] {
+        if descriptors::file_type(number).is_ok_and(descriptors::is_file) {
+            descriptors::close(number);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use nix::errno::Errno;
 
-use super::{checked, closing};
+use super::{checked, closing, helpers};
 use crate::ending::Ending;
 use crate::signal::Signal;
 
@@ -23,8 +23,8 @@ pub(crate) enum Waited {
 }
 
 /// Returns the next change of any child, without waiting. `children` lists our children as
-/// far as they are known; it is called only while there is a closer
-/// ([`super::closing`]).
+/// far as they are known; it is called only while there is a helper
+/// ([`super::helpers`]).
 ///
 /// # Errors
 /// EPERM and others: a system call filter denies wait4(2).
@@ -50,7 +50,7 @@ fn wait(pid: i32, children: Option<fn() -> Vec<i32>>) -> nix::Result<Waited> {
         match result {
             Ok(0) => {
                 return Ok(match children {
-                    Some(children) if closing::is_busy() && !has_others(children) => {
+                    Some(children) if helpers::is_busy() && !has_others(children) => {
                         Waited::NoChildren
                     }
                     _ => Waited::NoChange,
@@ -60,8 +60,9 @@ fn wait(pid: i32, children: Option<fn() -> Vec<i32>>) -> nix::Result<Waited> {
                 // Cannot fail: a pid is an int.
                 let pid = i32::try_from(pid).unwrap_or_default();
                 match decode(pid, status) {
-                    Some(Waited::Ended(pid, ending))
-                        if closing::reaped(pid, ending == Ending::Exited(0)) => {}
+                    Some(Waited::Ended(pid, ending)) if helpers::forget(pid) => {
+                        closing::reaped(pid, ending);
+                    }
                     Some(waited) => return Ok(waited),
                     None => {}
                 }
@@ -74,7 +75,7 @@ fn wait(pid: i32, children: Option<fn() -> Vec<i32>>) -> nix::Result<Waited> {
     }
 }
 
-/// Whether there is a child that is not a closer. A closer may block forever, and is not
+/// Whether there is a child that is not a helper. A helper may block forever, and is not
 /// waited for.
 fn has_others(children: fn() -> Vec<i32>) -> bool {
     // Without `__WALL` those are seen that send SIGCHLD when they exit.
@@ -84,20 +85,13 @@ fn has_others(children: fn() -> Vec<i32>) -> bool {
     seen != Err(Errno::ECHILD)
         || children()
             .into_iter()
-            .any(|child| !closing::is_closer(child))
+            .any(|child| !helpers::is_helper(child))
 }
 
 /// Decodes a wait status (wait(2)); `None` if it is not one of Linux.
 fn decode(pid: i32, status: i32) -> Option<Waited> {
-    if libc::WIFEXITED(status) {
-        let code = u8::try_from(libc::WEXITSTATUS(status)).ok()?;
-        Some(Waited::Ended(pid, Ending::Exited(code)))
-    } else if libc::WIFSIGNALED(status) {
-        let signal = Signal::from_number(libc::WTERMSIG(status))?;
-        Some(Waited::Ended(
-            pid,
-            Ending::Killed(signal, libc::WCOREDUMP(status)),
-        ))
+    if let Some(ending) = helpers::ending(status) {
+        Some(Waited::Ended(pid, ending))
     } else if libc::WIFSTOPPED(status) {
         let signal = Signal::from_number(libc::WSTOPSIG(status))?;
         Some(Waited::Stopped(pid, signal))

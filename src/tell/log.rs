@@ -2,8 +2,13 @@
 //!
 //! `env_logger` filters the records and hands each formatted line to [`Target`]. A reader
 //! of stderr may have stopped reading, and waiting for it would keep a container from
-//! stopping. A line that cannot be written at once ([`write_nonblocking`]) is therefore dropped
+//! stopping. A line that cannot be written at once ([`Stderr::write`]) is therefore dropped
 //! and counted, and the next line that can be written is preceded by the number.
+//!
+//! If stderr is a file, its filesystem may not answer, and then no signal resumes the process
+//! that writes. Once the command runs, a helper therefore writes the lines
+//! ([`crate::sys::queue`]). Each is waited for, so that it comes before what the command
+//! writes later on, but for a short time only.
 //!
 //! No line is longer than what a pipe takes in one piece, and control characters are
 //! escaped, so that no process can forge a line by its name. A SIGPIPE or SIGXFSZ caused
@@ -11,8 +16,9 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use env_logger::{Builder, WriteStyle};
 use log::Level;
@@ -20,11 +26,24 @@ use nix::errno::Errno;
 use serde::Serialize;
 
 use crate::settings::LogFormat;
-use crate::sys::stderr::write_nonblocking;
+use crate::sys::helpers::{self, Helper};
+use crate::sys::process;
+use crate::sys::queue::{self, Queue};
+use crate::sys::stderr::{self, Stderr};
 
 /// The maximum length of a line, in bytes: a pipe takes this much in one piece or not at
 /// all (`PIPE_BUF`, pipe(7)), so that lines of several writers do not mix.
 const MAX_LINE: usize = 4096;
+
+/// How long a line is waited for until the next event is served. A line that is logged while
+/// the helper still writes another one is not waited for.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// How long the helper may take for the last lines if no other time is set.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How many helpers are tried for the last lines, if each is killed.
+const TRIES: u32 = 3;
 
 /// The log of this process: what its lines look like, and what became of the lines so far.
 struct Log {
@@ -32,10 +51,18 @@ struct Log {
     prefix: &'static str,
     format: LogFormat,
     /// The number of lines dropped since the last one that was written.
-    lost: u64,
-    /// Whether stderr took only the beginning of the last line.
-    partial: bool,
+    lost: &'static AtomicUsize,
+    /// Whether stderr took only the beginning of the last line: 0 or 1.
+    partial: &'static AtomicUsize,
+    /// Whether the command was started: before that there is nothing to delay.
+    running: bool,
+    /// What the helper writes, and the last helper.
+    queue: Option<Queue>,
+    helper: Option<Helper>,
 }
+
+static LOST: AtomicUsize = AtomicUsize::new(0);
+static PARTIAL: AtomicUsize = AtomicUsize::new(0);
 
 /// One for each process: a fork that logs under a name of its own replaces it.
 static LOG: Mutex<Log> = Mutex::new(Log::new("supervise", LogFormat::Text));
@@ -78,9 +105,18 @@ pub(crate) fn write_unfiltered(level: Level, message: &str) {
     log.write(line.as_bytes());
 }
 
-/// Logs how many lines were dropped, if any were. To be called last.
-pub(crate) fn finish() {
-    lock().write_lost();
+/// To be called once the command is started: from then on no file delays anything.
+pub(crate) fn never_block() {
+    lock().running = true;
+}
+
+/// Logs how many lines were dropped, if any were, and waits for those that the helper has
+/// not written. To be called last.
+///
+/// `until`: a helper closes stderr if that is a file, and is waited for until then. Without a
+/// helper our exit closes it, which may block as well.
+pub(crate) fn finish(until: Option<Instant>) {
+    lock().finish(until);
 }
 
 /// What `env_logger` writes to: one call with each line.
@@ -104,8 +140,11 @@ impl Log {
         Self {
             prefix,
             format,
-            lost: 0,
-            partial: false,
+            lost: &LOST,
+            partial: &PARTIAL,
+            running: false,
+            queue: None,
+            helper: None,
         }
     }
 
@@ -116,41 +155,141 @@ impl Log {
         }
     }
 
-    /// Writes a line if stderr takes it at once, and drops it otherwise.
+    /// Writes a line, or drops it if stderr does not take it at once.
     fn write(&mut self, line: &[u8]) {
-        if !(self.write_lost() && self.write_whole(line)) {
-            self.lost += 1;
+        match Stderr::look() {
+            Ok(stderr) if self.running && stderr.is_file() => self.write_by_helper(stderr, line),
+            Ok(stderr) => self.write_here(stderr, line),
+            Err(_) => self.drop_line(),
+        }
+    }
+
+    fn drop_line(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Writes a line in this process.
+    fn write_here(&self, stderr: Stderr, line: &[u8]) {
+        if !(self.write_lost(stderr) && self.write_whole(stderr, line)) {
+            self.drop_line();
         }
     }
 
     /// Writes how many lines were dropped, if any were; `false`: that was dropped too.
-    fn write_lost(&mut self) -> bool {
-        if self.lost > 0 {
-            let message = format!("log lines lost: {} (stderr not writable)", self.lost);
+    fn write_lost(&self, stderr: Stderr) -> bool {
+        let lost = self.lost.load(Ordering::Relaxed);
+        if lost > 0 {
+            let message = format!("log lines lost: {lost} (stderr not writable)");
             let line = self.line(Level::Warn, &message);
-            if !self.write_whole(line.as_bytes()) {
+            if !self.write_whole(stderr, line.as_bytes()) {
                 return false;
             }
-            self.lost = 0;
+            // The parent of a helper may have dropped more.
+            self.lost.fetch_sub(lost, Ordering::Relaxed);
         }
         true
     }
 
     /// Whether stderr took the whole line.
-    fn write_whole(&mut self, line: &[u8]) -> bool {
+    fn write_whole(&self, stderr: Stderr, line: &[u8]) -> bool {
         // The beginning of a line is ended first.
-        let newline: &[u8] = if self.partial { b"\n" } else { b"" };
+        let is_partial = self.partial.load(Ordering::Relaxed) != 0;
+        let newline: &[u8] = if is_partial { b"\n" } else { b"" };
         let whole = [newline, line].concat();
         loop {
-            match write_nonblocking(&whole) {
+            match stderr.write(&whole) {
                 Ok(length) => {
-                    self.partial = length < whole.len();
-                    return !self.partial;
+                    let is_whole = length == whole.len();
+                    self.partial.store((!is_whole).into(), Ordering::Relaxed);
+                    return is_whole;
                 }
                 Err(Errno::EINTR) => {}
                 Err(_) => return false,
             }
         }
+    }
+
+    fn finish(&mut self, until: Option<Instant>) {
+        let lost = self.lost.load(Ordering::Relaxed) > 0;
+        if !lost && self.queue.is_none() && until.is_none() {
+            return;
+        }
+        match Stderr::look() {
+            Ok(stderr) if self.running && stderr.is_file() => self.finish_helper(stderr, until),
+            Ok(stderr) => drop(self.write_lost(stderr)),
+            Err(_) => {}
+        }
+    }
+}
+
+/// The helper, which writes to a file.
+impl Log {
+    fn write_by_helper(&mut self, stderr: Stderr, line: &[u8]) {
+        let Some((queue, helper)) = self.helper(stderr) else {
+            self.write_here(stderr, line);
+            return;
+        };
+        let is_behind = !queue.is_empty();
+        if !queue.push(line) {
+            self.drop_line();
+        }
+        queue::wake(helper);
+        if !is_behind {
+            queue.wait(PATIENCE);
+        }
+    }
+
+    /// The helper and the way to it. It is started with the first line, and again if it was
+    /// killed. `None`: it cannot be started. Lines that wait for it are then written here:
+    /// that the filesystem does not answer either is less likely than that they are needed.
+    fn helper(&mut self, stderr: Stderr) -> Option<(Queue, Helper)> {
+        let queue = self.queue()?;
+        if let Some(helper) = self.helper
+            && helpers::is_running(helper)
+        {
+            return Some((queue, helper));
+        }
+        let own_pid = process::own_pid();
+        self.helper = helpers::start(|| self.serve(stderr, queue, own_pid)).ok();
+        if self.helper.is_none() {
+            queue.drain(|line| self.write_here(stderr, line));
+        }
+        Some((queue, self.helper?))
+    }
+
+    fn queue(&mut self) -> Option<Queue> {
+        if self.queue.is_none() {
+            let queue = Queue::new().ok()?;
+            for (from, to) in [(self.lost, queue.lost), (self.partial, queue.partial)] {
+                to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+            (self.lost, self.partial) = (queue.lost, queue.partial);
+            self.queue = Some(queue);
+        }
+        self.queue
+    }
+
+    /// What the helper does.
+    fn serve(&self, stderr: Stderr, queue: Queue, parent: i32) -> u8 {
+        queue.serve(parent, |line| self.write_here(stderr, line));
+        self.write_lost(stderr);
+        stderr::close_files();
+        0
+    }
+
+    fn finish_helper(&mut self, stderr: Stderr, until: Option<Instant>) {
+        let until = until.unwrap_or_else(|| Instant::now() + LAST_PATIENCE);
+        for _ in 0..TRIES {
+            let Some((queue, helper)) = self.helper(stderr) else {
+                break;
+            };
+            queue.finish(helper);
+            // It may have been killed before it wrote them.
+            if helpers::wait(helper, until).is_none() || queue.is_empty() {
+                return;
+            }
+        }
+        self.write_lost(stderr);
     }
 }
 

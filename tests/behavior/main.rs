@@ -13,8 +13,10 @@
 mod harness;
 
 mod exit_status;
+mod hung_files;
 mod leftovers;
 mod log;
+mod log_file;
 mod notify;
 mod orphans;
 mod reasons;

@@ -841,16 +841,22 @@ os.kill(k, 9)";
     let folder = Folder::new();
     let file = folder.write("script.py", script, 0o644);
     let mut terminal = Terminal::bash();
-    terminal.line(&format!("$SUPERVISE -g -- python3 {file} &"));
-    terminal.sees("ready\r\n");
-    terminal.line("until jobs | grep -q Sto''pped; do sleep 0.02; done; echo see''n");
-    terminal.sees("seen\r\n");
-    let supervise = children_of(terminal.pid())[0];
-    terminal.fg("script.py");
-    terminal.line("this");
-    terminal.sees("got this");
-    assert!(ticks(supervise) < 50, "it spins");
-    terminal.prompt();
+    // The helper that writes the log to a file is in our process group.
+    for (log, last_word) in [
+        ("", "script.py"),
+        (&*format!("-vv 2>{}", folder.file("log")), "/log"),
+    ] {
+        terminal.line(&format!("$SUPERVISE -g {log} -- python3 {file} &"));
+        terminal.sees("ready\r\n");
+        terminal.line("until jobs | grep -q Sto''pped; do sleep 0.02; done; echo see''n");
+        terminal.sees("seen\r\n");
+        let supervise = children_of(terminal.pid())[0];
+        terminal.fg(last_word);
+        terminal.line("this");
+        terminal.sees("got this");
+        assert!(ticks(supervise) < 50, "it spins");
+        terminal.prompt();
+    }
 }
 
 #[test]

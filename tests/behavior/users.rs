@@ -39,14 +39,10 @@ fn leftovers() -> String {
 
 /// The homes in which there are other users.
 fn homes_of_root() -> Vec<Home> {
-    if !is_root() {
-        skipped("to become another user needs root");
+    if lacks_root("becoming another user") {
         return Vec::new();
     }
-    [Home::Plain, Home::Pid1]
-        .into_iter()
-        .filter(|home| home.is_possible())
-        .collect()
+    homes_without_user_namespace()
 }
 
 fn as_another<'a>(command: &[&'a str]) -> Vec<&'a str> {

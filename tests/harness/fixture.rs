@@ -18,8 +18,9 @@ pub fn fixture() -> String {
                 .and_then(|file| file.modified())
                 .ok()
         };
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixture/fixture.rs");
-        if written(&path) < written(&source) {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixture");
+        let mut sources = std::fs::read_dir(sources).unwrap().flatten();
+        if sources.any(|source| written(&path) < written(&source.path())) {
             build_fixture(folder);
         }
         path.to_str().unwrap().to_owned()

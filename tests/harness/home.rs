@@ -82,6 +82,13 @@ pub const WITHOUT_PROC: [&str; 6] = [
     "sh",
 ];
 
+/// The homes in which root keeps its rights.
+pub fn homes_without_user_namespace() -> Vec<Home> {
+    let mut homes = homes();
+    homes.retain(|home| *home != Home::UserPid1);
+    homes
+}
+
 /// Every home that this machine allows.
 pub fn homes() -> Vec<Home> {
     [Home::Plain, Home::Pid1, Home::UserPid1]

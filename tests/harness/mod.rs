@@ -21,6 +21,7 @@
 mod cgroup;
 mod fixture;
 mod folder;
+mod fuse;
 mod home;
 pub mod manager;
 mod process;
@@ -34,6 +35,7 @@ use std::time::{Duration, Instant};
 pub use cgroup::*;
 pub use fixture::*;
 pub use folder::*;
+pub use fuse::*;
 pub use home::*;
 pub use process::*;
 pub use run::*;
