@@ -29,7 +29,7 @@ use crate::tell::record::Record;
 use crate::tell::report_file::ReportFile;
 use crate::tell::verdict::verdict;
 
-/// How long the last writes to a log that is a file may take: until a
+/// How long the last writes may take, to the report and to a log that is a file: until a
 /// second after the deadline, and if no process is left earlier, a second.
 const LAST_WRITES: Duration = Duration::from_secs(1);
 
@@ -66,7 +66,7 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> (Termination, Op
     let now = Instant::now();
     let until = now + left;
     let is_long = account.stop().is_some() || now.saturating_duration_since(started) > LONG;
-    let termination = conclude(settings, file.as_ref(), account, termination);
+    let termination = conclude(settings, file, account, termination, until);
     (termination, is_long.then_some(until))
 }
 
@@ -79,9 +79,10 @@ fn tell(account: &mut Account, started: Instant, record: Record<'_>) {
 /// Prints the verdict of a rehearsal and writes the report.
 fn conclude(
     settings: &Settings,
-    file: Option<&ReportFile>,
+    file: Option<ReportFile>,
     account: Account,
     mut termination: Termination,
+    until: Instant,
 ) -> Termination {
     let rehearse = settings.run.rehearse.as_ref();
     if let Some((lines, passed)) = rehearse.and_then(|rehearse| verdict(&account, rehearse)) {
@@ -93,7 +94,7 @@ fn conclude(
     if let Some(file) = file
         && let Some(report) = account.report(termination.code())
     {
-        file.write(&report);
+        file.write(&report, until);
     }
     termination
 }

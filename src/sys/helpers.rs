@@ -8,7 +8,8 @@
 //! counting it, the tree of processes leaves it out, and its exit is delivered as SIGCHLD
 //! ([`super::siginfo`]). All signals are blocked in it, as they are in us.
 
-use std::os::fd::RawFd;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,29 @@ pub(crate) fn start(work: impl FnOnce() -> u8) -> nix::Result<Helper> {
     let helper = Helper { pid, number };
     helpers.push(helper);
     Ok(helper)
+}
+
+/// Has a helper use a file and close it, and waits for it. Returns how it ended, with the
+/// status that `work` returns. If there can be no helper, this process does the same.
+///
+/// # Errors
+/// The pid of the helper, if it still runs at this time.
+pub(crate) fn with_file(
+    file: OwnedFd,
+    until: Instant,
+    work: impl Fn(BorrowedFd<'_>) -> u8,
+) -> Result<Ending, i32> {
+    // The helper closes it in the table that is ours as well.
+    let file = ManuallyDrop::new(file);
+    let helper = start(|| {
+        let code = work(file.as_fd());
+        descriptors::close(file.as_raw_fd());
+        code
+    });
+    match helper {
+        Ok(helper) => wait(helper, until).ok_or(helper.pid),
+        Err(_) => Ok(Ending::Exited(work(ManuallyDrop::into_inner(file).as_fd()))),
+    }
 }
 
 /// Waits until a helper has ended and is reaped, and returns how it ended; `None` if it

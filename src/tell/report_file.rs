@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::time::Instant;
 
 use log::warn;
 use nix::errno::Errno;
@@ -13,8 +14,10 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::geteuid;
 
+use crate::ending::Ending;
 use crate::settings::ReportPath;
 use crate::sys::descriptors::above_stdio;
+use crate::sys::helpers;
 use crate::sys::user_ids::KnownUids;
 
 /// It holds the whole command line.
@@ -22,6 +25,9 @@ const MODE: Mode = Mode::from_bits_truncate(0o600);
 
 /// How many symbolic links may be on the way, as the kernel has it.
 const LINKS: u32 = 40;
+
+/// What takes the place of an error number if the file holds the beginning of the report.
+const TRUNCATED: u8 = u8::MAX;
 
 /// An open file, empty so far.
 #[derive(Debug)]
@@ -66,19 +72,56 @@ impl ReportFile {
         self.file.as_fd()
     }
 
-    /// Writes the report.
-    pub(crate) fn write(&self, report: &str) {
-        // The command, or another supervise below, may have written there meanwhile.
-        // What is no plain file cannot be emptied, and need not be.
-        let _ = nix::unistd::ftruncate(&self.file, 0);
-        let _ = nix::unistd::lseek(&self.file, 0, nix::unistd::Whence::SeekSet);
-        let path = self.path.display();
-        match nix::unistd::write(&self.file, report.as_bytes()) {
-            Ok(length) if length == report.len() => {}
-            Ok(_) => warn!("report '{path}' truncated: no space left"),
-            Err(errno) => warn!("cannot write report '{path}': {}", errno.desc()),
+    /// Writes the report in a helper and closes the file, and waits for that until this time:
+    /// the filesystem may not answer.
+    pub(crate) fn write(self, report: &str, until: Instant) {
+        let Self { file, path } = self;
+        let path = path.display();
+        let written = helpers::with_file(file, until, |file| write(file, report.as_bytes()));
+        match written {
+            Ok(Ending::Exited(0)) => {}
+            Ok(Ending::Exited(TRUNCATED)) => {
+                warn!(
+                    "report '{path}' truncated: only its beginning was written; use a regular file"
+                );
+            }
+            Ok(Ending::Exited(errno)) => {
+                let why = Errno::from_raw(errno.into()).desc();
+                warn!("cannot write report '{path}': {why}; nothing was written");
+            }
+            Ok(ending) => warn!("cannot write report '{path}': its writer {ending}"),
+            Err(pid) => {
+                warn!("report '{path}' not written: pid {pid} still waits for the filesystem");
+            }
         }
     }
+}
+
+/// Writes the report, all or nothing if possible. Returns 0, an error number, or
+/// [`TRUNCATED`].
+fn write(file: BorrowedFd<'_>, report: &[u8]) -> u8 {
+    // The command, or another supervise below, may have written there meanwhile. A file that
+    // is not regular cannot be emptied, and need not be.
+    let _ = nix::unistd::ftruncate(file, 0);
+    let _ = nix::unistd::lseek(file, 0, nix::unistd::Whence::SeekSet);
+    let mut rest = report;
+    while !rest.is_empty() {
+        match nix::unistd::write(file, rest) {
+            Ok(length) if length > 0 => rest = rest.get(length..).unwrap_or_default(),
+            Err(Errno::EINTR) => {}
+            failed => {
+                let errno = failed.err().unwrap_or(Errno::EIO);
+                let is_empty =
+                    rest.len() == report.len() || nix::unistd::ftruncate(file, 0).is_ok();
+                return if is_empty {
+                    u8::try_from(errno as i32).unwrap_or(TRUNCATED)
+                } else {
+                    TRUNCATED
+                };
+            }
+        }
+    }
+    0
 }
 
 /// Why a path is refused.

@@ -1,4 +1,4 @@
-//! A filesystem that does not answer, under stderr delays neither a stop nor
+//! A filesystem that does not answer, under stderr or the report, delays neither a stop nor
 //! the exit.
 //!
 //! In each test the filesystem is a later variable than the run: it is dropped first, because
@@ -111,6 +111,65 @@ fn ran(pid: i32) -> f64 {
     };
     // Of what follows the name, the state is no number.
     words("/proc/uptime")[0] - words(&format!("/proc/{pid}/stat"))[18] / 100.0
+}
+
+#[test]
+fn a_report_that_cannot_be_written_delays_no_exit() {
+    for home in homes_without_user_namespace() {
+        for held in ["write", "setattr", "flush"] {
+            let mut run;
+            let Some(mut fuse) = Fuse::mount(&[held]) else {
+                return;
+            };
+            run = start(home)
+                .options("--report")
+                .options(&fuse.file("report"))
+                .fixture(&["print-signals", "15"]);
+            run.ready();
+            fuse.hang();
+            let start = Instant::now();
+            run.signal(libc::SIGTERM);
+            run.expect_signal(libc::SIGTERM);
+            fuse.expect_held(held);
+            let warning = format!("report '{}' not written: pid ", fuse.file("report"));
+            run.wait_for_error(&warning);
+            run.expect_log(" still waits for the filesystem\n");
+            if home.is_pid1() {
+                fuse.end();
+            }
+            run.expect_exit(0);
+            assert!(start.elapsed() < IN_TIME, "{home:?} {held}");
+            // A reader of stderr does not wait for the helper.
+            run.wait_for_end_of_errors();
+        }
+    }
+}
+
+#[test]
+fn a_report_is_written_again_after_an_interruption() {
+    // EINTR, and once more after 10 bytes were written.
+    let Some(fuse) = Fuse::mount(&["errno=4", "errno=0", "errno=4"]) else {
+        return;
+    };
+    let path = fuse.file("report");
+    let output = supervise(&["--report", &path, "--", "sh", "-c", "exit 3"]);
+    assert_eq!((output.code, output.errors.as_str()), (Some(3), ""));
+    let report: serde_json::Value = serde_json::from_str(&fuse.read("report")).unwrap();
+    assert_eq!(report["exit_status"], 3);
+}
+
+#[test]
+fn no_full_disk_keeps_half_a_report() {
+    // No space left, once 10 bytes were written.
+    let Some(fuse) = Fuse::mount(&["errno=0", "errno=28"]) else {
+        return;
+    };
+    let path = fuse.file("report");
+    let output = supervise(&["--report", &path, "--", "sh", "-c", "exit 3"]);
+    let why = "No space left on device; nothing was written";
+    let warning = format!("supervise: cannot write report '{path}': {why}\n");
+    assert_eq!((output.code, output.errors), (Some(3), warning));
+    assert_eq!(fuse.read("report"), "");
 }
 
 #[test]

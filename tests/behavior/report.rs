@@ -311,6 +311,43 @@ fn a_file_that_cannot_be_written_is_refused_before_the_start() {
 }
 
 #[test]
+fn no_file_keeps_half_a_report() {
+    let folder = Folder::new();
+    let path = folder.file("report");
+    // Of a limit of 512 or 1024 bytes, as the shell counts, the report needs more.
+    let script = "ulimit -f 1; exec \"$@\"";
+    let long = "x".repeat(1500);
+    let limited = ["sh", "-c", script, "sh", SUPERVISE, "--report", &path];
+    let command = ["--", "sh", "-c", "exit 3", &long];
+    let output = output(&[&limited[..], &command[..]].concat());
+    let warning =
+        format!("supervise: cannot write report '{path}': File too large; nothing was written\n");
+    assert_eq!((output.code, output.errors), (Some(3), warning));
+    assert_eq!(folder.read("report"), "");
+}
+
+#[test]
+fn half_a_report_in_a_pipe_is_logged() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let size = nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    let long = "x".repeat(2 * usize::try_from(size).unwrap());
+    let output = Command::new(SUPERVISE)
+        .args(["--report", "/dev/stdout", "--report-limit", "100000", "--"])
+        .args(["sh", "-c", "exit 3", &long])
+        .stdout(writer)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{errors}");
+    let warning = "supervise: report '/dev/stdout' truncated: only its beginning was written; use a \
+                   regular file\n";
+    assert_eq!(errors, warning);
+    let mut report = String::new();
+    std::io::Read::read_to_string(&mut reader, &mut report).unwrap();
+    assert!(report.starts_with("{\"version\":1,"), "{report}");
+}
+
+#[test]
 fn root_follows_no_link_of_another_user() {
     if lacks_root("other users' links") {
         return;
