@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
-use super::{Folder, PATIENCE, fixture, is_root, skipped};
+use super::{Folder, PATIENCE, fixture, lacks_root, skipped};
 
 /// A mounted filesystem with the files `log` and `report`.
 pub struct Fuse {
@@ -18,8 +18,7 @@ pub struct Fuse {
 impl Fuse {
     /// Mounts one; see `fixture fuse`. `None`: that is not possible here.
     pub fn mount(what: &[&str]) -> Option<Self> {
-        if !is_root() || !std::path::Path::new("/dev/fuse").exists() {
-            skipped("a filesystem that does not answer takes root and /dev/fuse");
+        if lacks_root("mounting") {
             return None;
         }
         let folder = Folder::new();
@@ -46,7 +45,12 @@ impl Fuse {
             stdin,
             lines,
         };
-        mounted.expect_line("ready ");
+        let line = mounted.lines.recv_timeout(PATIENCE).unwrap();
+        if line.starts_with("no ") {
+            skipped(&format!("{line}: no filesystem that does not answer"));
+            return None;
+        }
+        assert!(line.starts_with("ready "), "{line}");
         Some(mounted)
     }
 
@@ -66,13 +70,8 @@ impl Fuse {
     /// Waits until it has received such a request, which it does not answer.
     #[track_caller]
     pub fn expect_held(&self, operation: &str) {
-        self.expect_line(&format!("held {operation}"));
-    }
-
-    #[track_caller]
-    fn expect_line(&self, beginning: &str) {
         let line = self.lines.recv_timeout(PATIENCE).unwrap();
-        assert!(line.starts_with(beginning), "{line}, not {beginning}");
+        assert_eq!(line, format!("held {operation}"));
     }
 
     /// Has all requests fail that wait, as if the server were killed.
