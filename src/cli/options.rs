@@ -299,7 +299,8 @@ const REPORTS: &[Opt] = &[
              stop signal kills fails, unless --remap-exit names its status",
         )
         .doc(
-            "READY=1 is a notification of COMMAND, see sd_notify(3). The signal is SIGTERM if it \
+            "If COMMAND does not start, the exit status is 125 to 127, as without a rehearsal.\n\n\
+             READY=1 is a notification of COMMAND, see sd_notify(3). The signal is SIGTERM if it \
              is a stop request, otherwise the stop signal with the lowest number.\n\n\
              The shutdown was graceful if COMMAND exited with 0 or a CODE of `--remap-exit`, and \
              no process needed SIGKILL. A few lines on stderr give the result and say what to \
