@@ -4,9 +4,9 @@ use std::ptr;
 
 use nix::errno::Errno;
 
-use super::checked;
 use super::pidfd::PidFd;
 use super::siginfo::{RawInfo, raw_info};
+use super::{checked, repeated};
 use crate::signal::{Received, Signal};
 
 /// The receivers of a signal that kill(2) can address.
@@ -33,10 +33,8 @@ pub(crate) fn kill(target: Target, signal: Signal) -> nix::Result<()> {
         Target::Everyone => -1,
     };
     // SAFETY: takes plain integers.
-    checked(libc::c_long::from(unsafe {
-        libc::kill(pid, signal.number())
-    }))
-    .map(drop)
+    let call = || libc::c_long::from(unsafe { libc::kill(pid, signal.number()) });
+    repeated(&[Errno::ESRCH], call).map(drop)
 }
 
 /// Forwards a signal with the value that it carried; for a group, that takes Linux 6.9. If

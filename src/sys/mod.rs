@@ -46,6 +46,9 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
+/// How often a system call is made that must not fail.
+const TRIES: u32 = 3;
+
 /// The kernel's form of a duration.
 fn timespec(duration: Duration) -> libc::timespec {
     libc::timespec {
@@ -60,5 +63,20 @@ fn checked(result: libc::c_long) -> nix::Result<libc::c_long> {
         Err(Errno::last())
     } else {
         Ok(result)
+    }
+}
+
+/// Repeats a system call that fails, for those that nothing else would repeat. Some errors
+/// are `answers`: they say what the call has found.
+fn repeated(
+    answers: &[Errno],
+    mut call: impl FnMut() -> libc::c_long,
+) -> nix::Result<libc::c_long> {
+    let mut tries = 1;
+    loop {
+        match checked(call()) {
+            Err(errno) if tries < TRIES && !answers.contains(&errno) => tries += 1,
+            result => return result,
+        }
     }
 }

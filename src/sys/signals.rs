@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use super::kill::{Target, kill};
 use super::process::own_pid;
 use super::siginfo::{RawInfo, received};
-use super::{checked, timespec};
+use super::{checked, repeated, timespec};
 use crate::signal::{Received, Signal};
 
 /// The kernel's own `sigset_t`: bit n-1 is signal n.
@@ -135,7 +135,7 @@ fn take(set: &KernelSet, timeout: Option<Duration>) -> nix::Result<Option<Receiv
     let timeout = timeout.map(timespec);
     // SAFETY: `set`, `info` and `timeout` live until the call returns. The kernel writes at
     // most a `siginfo_t`, and `siginfo.rs` asserts that `RawInfo` has its size.
-    let result = checked(unsafe {
+    let call = || unsafe {
         libc::syscall(
             libc::SYS_rt_sigtimedwait,
             ptr::from_ref(set),
@@ -143,8 +143,8 @@ fn take(set: &KernelSet, timeout: Option<Duration>) -> nix::Result<Option<Receiv
             timeout.as_ref().map_or(ptr::null(), ptr::from_ref),
             KERNEL_SET_SIZE,
         )
-    });
-    match result {
+    };
+    match repeated(&[Errno::EAGAIN, Errno::EINTR], call) {
         // SAFETY: zeroed before the call, and every bit pattern is a `RawInfo`.
         Ok(_) => Ok(received(unsafe { info.assume_init_ref() })),
         Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),

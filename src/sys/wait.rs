@@ -3,7 +3,7 @@
 
 use nix::errno::Errno;
 
-use super::{checked, closing, helpers};
+use super::{checked, closing, helpers, repeated};
 use crate::ending::Ending;
 use crate::signal::Signal;
 
@@ -44,10 +44,8 @@ fn wait(pid: i32, children: Option<fn() -> Vec<i32>>) -> nix::Result<Waited> {
     loop {
         let mut status = 0;
         // SAFETY: `status` is a live local.
-        let result = checked(libc::c_long::from(unsafe {
-            libc::waitpid(pid, &raw mut status, flags)
-        }));
-        match result {
+        let call = || libc::c_long::from(unsafe { libc::waitpid(pid, &raw mut status, flags) });
+        match repeated(&[Errno::ECHILD], call) {
             Ok(0) => {
                 return Ok(match children {
                     Some(children) if helpers::is_busy() && !has_others(children) => {
