@@ -93,6 +93,10 @@ pub(crate) struct Lifecycle {
     stop_requested: bool,
     /// How far the stop is, for processes that received no signal.
     stage: Stage,
+    /// Whether processes that could not be read are to be looked for again.
+    some_unread: bool,
+    /// How long until the next look for them.
+    look_again: Duration,
     /// How long until the next SIGKILL.
     kill_again: Duration,
 }
@@ -113,6 +117,8 @@ impl Lifecycle {
             held: None,
             stop_requested: false,
             stage,
+            some_unread: false,
+            look_again: stop::FIRST_LOOK_AGAIN,
             kill_again: stop::FIRST_KILL_AGAIN,
         }
     }
@@ -179,6 +185,7 @@ impl Lifecycle {
                 vec![Action::Suspend(signal)]
             }
             Event::ForegroundRefused(_) => Vec::new(),
+            Event::SomeUnread => self.on_some_unread(),
             Event::InitExitsWithUs => {
                 self.rules.pid1 = true;
                 Vec::new()

@@ -33,6 +33,9 @@ pub(crate) enum Event {
     /// [`Action::GiveForeground`] failed: the command's process group cannot become the
     /// foreground process group.
     ForegroundRefused(Signal),
+    /// [`Action::TerminateRest`] could not read something in /proc: some processes may not
+    /// have received SIGTERM.
+    SomeUnread,
     /// PID 1 of our container is an init that exits when we do, and all other processes
     /// are killed then. To be fed in where [`super::lifecycle::Lifecycle::is_about_to_leave`].
     InitExitsWithUs,
@@ -54,6 +57,8 @@ pub(crate) enum Timer {
     StillWaiting,
     /// Three quarters of the grace period are over.
     TerminateRest,
+    /// Time to look again for processes that could not be read.
+    LookAgain,
     /// The grace period expired.
     GraceOver,
     /// Time to look for processes that were forked while SIGKILL was sent.
@@ -90,7 +95,8 @@ pub(crate) enum Action {
     /// for us sees the job suspended. Answered by [`Event::NotSuspended`] if that fails.
     Suspend(Signal),
     /// Send SIGTERM and SIGCONT to all processes except the command and those that have
-    /// received a stop request before.
+    /// received a stop request before. Answered by [`Event::SomeUnread`] if some may be left
+    /// out.
     TerminateRest,
     /// Send SIGKILL.
     Kill(Scope),

@@ -1,10 +1,8 @@
 //! How processes are related to us, and which processes are above us.
 
-use std::fs;
 use std::iter;
-use std::path::Path;
 
-use super::procfs::{children, shows_own_namespace, stat};
+use super::procfs::{children, known, link, shows_own_namespace, stat};
 
 /// How a process is related to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +50,9 @@ fn lineage(pid: i32) -> impl Iterator<Item = i32> {
 /// The parent of a process; 0 for the first one, and for one that came into the PID
 /// namespace from outside.
 fn parent(pid: i32) -> Option<i32> {
-    match stat(pid)?.parent {
+    match known(stat(pid))?.parent {
         // Also shown of a process in the moment in which it is reaped.
-        0 => Some(stat(pid)?.parent),
+        0 => Some(known(stat(pid))?.parent),
         parent => Some(parent),
     }
 }
@@ -74,12 +72,12 @@ const INITS: [&[u8]; 6] = [
 /// of a container, and we are its only child.
 pub(crate) fn init_exits_with(own_pid: i32) -> bool {
     // The first namespace, whose PID 1 stays, has this number on every system.
-    let first = Path::new("pid:[4026531836]");
+    let first = "pid:[4026531836]";
     nix::unistd::getppid().as_raw() == 1
         && shows_own_namespace(own_pid)
-        && fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace != first)
-        && stat(1).is_some_and(|init| INITS.contains(&init.name.as_slice()))
-        && children(1) == [own_pid]
+        && link("/proc/self/ns/pid").is_some_and(|namespace| namespace != first)
+        && known(stat(1)).is_some_and(|init| INITS.contains(&init.name.as_slice()))
+        && children(1) == Some(vec![own_pid])
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! and whether a process's is frozen. Reading may fail anywhere: then nothing is
 //! known.
 
-use crate::processes::procfs;
+use crate::processes::procfs::{self, known};
 
 /// Where the hierarchies are mounted, by convention: version 2, version 2 beside
 /// version 1, and version 1 by the name of the controller.
@@ -60,7 +60,7 @@ fn read_in(mounts: &[&str], path: &str, file: &str) -> Option<String> {
 }
 
 fn read(path: &str) -> Option<String> {
-    String::from_utf8(procfs::read(path)?).ok()
+    String::from_utf8(known(procfs::read(path))?).ok()
 }
 
 /// The number in a line `NAME NUMBER`.

@@ -33,7 +33,8 @@ pub(crate) fn explain(
         .take(explain_limit)
         .filter_map(|(_, process)| {
             // It may have exited meanwhile.
-            let now = procfs::stat(process.pid)?;
+            let now = procfs::stat(process.pid);
+            let now = now.unwrap_or_else(|_| Some((*process).clone()))?;
             (!is_about_to_be_reaped(tree, &now)).then(|| RemainingProcess {
                 process: now.label(),
                 reason: reason(tree, ledger, stage, &now),

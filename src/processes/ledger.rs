@@ -25,6 +25,8 @@ pub(crate) struct Ledger {
     /// When SIGTERM was sent to processes that nothing lists, in clock ticks as the start
     /// times of processes are.
     unlisted: Option<u64>,
+    /// When SIGTERM was sent to every process of the PID namespace at once.
+    everyone: Option<u64>,
 }
 
 impl Ledger {
@@ -38,9 +40,11 @@ impl Ledger {
         self.entry(process).add(signal)
     }
 
-    /// Records that SIGTERM is sent to processes that nothing lists.
-    pub(super) fn sent_to_unlisted(&mut self, now: u64) {
+    /// Records that SIGTERM is sent to processes that nothing lists. `everyone`: to all of
+    /// the PID namespace.
+    pub(super) fn sent_to_unlisted(&mut self, now: u64, everyone: bool) {
         self.unlisted = Some(now);
+        self.everyone = everyone.then_some(now).or(self.everyone);
     }
 
     /// Records that a process may not be signaled. Returns whether that is new.
@@ -84,6 +88,11 @@ impl Ledger {
     pub(super) fn is_signaled(&self, process: Identity) -> bool {
         self.get(process)
             .is_some_and(|entry| !entry.signals.is_empty())
+    }
+
+    /// Whether a process was there when SIGTERM was sent to every process at once.
+    pub(super) fn is_one_of_everyone(&self, process: Identity) -> bool {
+        self.everyone.is_some_and(|sent| process.start < sent)
     }
 
     /// Whether a process may not be signaled.
@@ -187,7 +196,7 @@ mod tests {
     #[test]
     fn what_started_before_a_signal_to_all_received_it() {
         let mut ledger = Ledger::default();
-        ledger.sent_to_unlisted(150);
+        ledger.sent_to_unlisted(150, false);
         assert!(!ledger.is_empty() && ledger.has_unlisted());
         for (start, survives, received) in [
             (149, false, true),
@@ -199,7 +208,10 @@ mod tests {
             let process = Identity { pid: 9, start };
             let signals = ledger.signals(process, survives);
             assert_eq!(!signals.is_empty(), received, "{start} {survives}");
-            assert!(!ledger.is_signaled(process));
+            assert!(!ledger.is_signaled(process) && !ledger.is_one_of_everyone(process));
         }
+        ledger.sent_to_unlisted(150, true);
+        let is_one = [149, 150].map(|start| ledger.is_one_of_everyone(Identity { pid: 9, start }));
+        assert_eq!(is_one, [true, false]);
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use log::{debug, error, info};
 use nix::errno::Errno;
 
-use super::procfs::{self, Process, Uids};
+use super::procfs::{self, Process, Uids, known};
 use super::send::{log_sent, send};
 use crate::signal::Received;
 use crate::sys::as_user;
@@ -86,8 +86,8 @@ impl OtherUsers {
 
     /// Whether kill(2) passes over a process without an error when it signals many.
     pub(super) fn is_passed_over(&self, process: &Process) -> bool {
-        let uids = procfs::uids(process.pid);
-        uids.is_some_and(|uids| !self.permissions().by_user_ids(uids))
+        let uids = known(procfs::uids(process.pid));
+        !self.rights().kill && uids.is_some_and(|uids| !self.permissions().by_user_ids(uids))
     }
 
     /// Restores our own real user ID if that was not possible when it was due.
@@ -196,10 +196,12 @@ enum User {
 
 fn user_of(process: &Process, known: &KnownUids) -> User {
     let uids = procfs::uids(process.pid);
-    // If it is the same now, it was then.
-    let same = procfs::stat(process.pid).filter(|now| now.start == process.start);
-    let (Some(uids), Some(_)) = (uids, same) else {
-        return User::Gone;
+    let now = procfs::stat(process.pid);
+    let uids = match (uids, now) {
+        // If it is the same now, it was then.
+        (Ok(Some(uids)), Ok(Some(now))) if now.start == process.start => uids,
+        (Err(_), _) | (_, Err(_)) => return User::Unknown,
+        _ => return User::Gone,
     };
     [uids.real, uids.saved]
         .into_iter()

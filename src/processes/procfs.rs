@@ -1,14 +1,91 @@
-//! What /proc says of processes (proc(5)). Reading may fail at any moment, for
-//! a process ends when it likes and /proc may be missing, hidden or another
-//! namespace's: every answer is an `Option`, and names are bytes that anyone
-//! may have chosen.
+//! What /proc says of processes (proc(5)). It may be missing, hidden or another
+//! namespace's, a process may exit at any moment, and reading may fail. Names are bytes
+//! that anyone may have chosen.
+//!
+//! That a process is not there (`Ok(None)`) is a fact about this process. That something
+//! cannot be read ([`ReadError`]) says nothing about any process: it is read again here,
+//! and what a stop depends on is read again later on.
 
-use std::fs;
-use std::io::Read;
-use std::path::Path;
+use std::fmt;
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 
 use crate::decide::reason::{ProcessLabel, SignalSets};
 use crate::signal::SignalSet;
+use crate::sys::descriptors::make_room;
+use crate::sys::listing::numbers_in;
+
+/// How often a file is read that cannot be read.
+const TRIES: usize = 3;
+
+/// A file or directory of /proc that cannot be read, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReadError {
+    path: String,
+    errno: Errno,
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot read {}: {}", self.path, self.errno.desc())
+    }
+}
+
+/// What was read; `None` if it is not there: the process has exited, or this kernel has no
+/// such file.
+pub(crate) type Read<T> = Result<Option<T>, ReadError>;
+
+/// What was read, where it does not matter why there is nothing.
+pub(crate) fn known<T>(read: Read<T>) -> Option<T> {
+    read.ok().flatten()
+}
+
+/// Reads something again if it cannot be read.
+fn again<T>(path: &str, read: impl Fn(&str) -> nix::Result<T>) -> Read<T> {
+    let mut tries = 1;
+    loop {
+        match read(path) {
+            Ok(value) => return Ok(Some(value)),
+            Err(Errno::ENOENT | Errno::ESRCH) => return Ok(None),
+            Err(errno) if tries == TRIES => {
+                let path = path.to_owned();
+                return Err(ReadError { path, errno });
+            }
+            Err(Errno::EMFILE) => make_room(),
+            Err(_) => {}
+        }
+        tries += 1;
+    }
+}
+
+fn open_file(path: &str) -> nix::Result<OwnedFd> {
+    open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+/// Reads a file that the kernel makes up.
+pub(crate) fn read(path: &str) -> Read<Vec<u8>> {
+    again(path, |path| {
+        let file = open_file(path)?;
+        let mut bytes = Vec::new();
+        let mut part = [0; 1024];
+        loop {
+            let length = nix::unistd::read(&file, &mut part)?;
+            match part.get(..length) {
+                // Many are empty: those take no memory.
+                None | Some([]) => return Ok(bytes),
+                Some(part) => bytes.extend_from_slice(part),
+            }
+        }
+    })
+}
+
+/// Lists the processes, or the threads of one.
+fn list(path: &str) -> Read<Vec<i32>> {
+    again(path, numbers_in)
+}
 
 /// A process that no reuse of its pid can be mistaken for: within one clock
 /// tick the kernel would have to go once around all pids.
@@ -87,11 +164,12 @@ impl Process {
 
 /// Reads /proc/PID/stat. One read is enough: it is a single line, and what is
 /// needed of it stands in its first half.
-pub(crate) fn stat(pid: i32) -> Option<Process> {
-    let mut line = [0; 1024];
-    let mut file = fs::File::open(format!("/proc/{pid}/stat")).ok()?;
-    let length = file.read(&mut line).ok()?;
-    parse_stat(line.get(..length)?)
+pub(crate) fn stat(pid: i32) -> Read<Process> {
+    again(&format!("/proc/{pid}/stat"), |path| {
+        let mut line = [0; 1024];
+        let length = nix::unistd::read(open_file(path)?, &mut line)?;
+        line.get(..length).and_then(parse_stat).ok_or(Errno::EINVAL)
+    })
 }
 
 /// The name stands in parentheses and may hold any byte, parentheses too: it
@@ -124,7 +202,13 @@ fn parse_stat(bytes: &[u8]) -> Option<Process> {
 /// Whether /proc is there and shows our own PID namespace: in another's the
 /// numbers mean other processes.
 pub(crate) fn shows_own_namespace(own_pid: i32) -> bool {
-    read("/proc/self/status").is_some_and(|status| is_own_namespace(&status, own_pid))
+    find_own_namespace(own_pid) == Ok(true)
+}
+
+/// The same, where it matters why not.
+pub(super) fn find_own_namespace(own_pid: i32) -> Result<bool, ReadError> {
+    let status = read("/proc/self/status")?;
+    Ok(status.is_some_and(|status| is_own_namespace(&status, own_pid)))
 }
 
 /// `NSpid` lists our pid in the namespace of that /proc and in each below it
@@ -148,8 +232,9 @@ pub(crate) struct Uids {
 }
 
 /// The real and the saved user id of a process.
-pub(crate) fn uids(pid: i32) -> Option<Uids> {
-    parse_uids(&read(&format!("/proc/{pid}/status"))?)
+pub(crate) fn uids(pid: i32) -> Read<Uids> {
+    let status = read(&format!("/proc/{pid}/status"))?;
+    Ok(status.and_then(|status| parse_uids(&status)))
 }
 
 fn parse_uids(status: &[u8]) -> Option<Uids> {
@@ -162,17 +247,16 @@ fn parse_uids(status: &[u8]) -> Option<Uids> {
 
 /// The real user id of a process.
 pub(crate) fn uid(pid: i32) -> Option<u32> {
-    uids(pid).map(|uids| uids.real)
+    known(uids(pid)).map(|uids| uids.real)
 }
 
 /// What a process does with signals, all its threads taken together.
 pub(crate) fn signal_sets(pid: i32) -> Option<SignalSets> {
-    let mut sets = parse_signal_sets(&read(&format!("/proc/{pid}/status"))?)?;
+    let of = |path: String| parse_signal_sets(&known(read(&path))?);
+    let mut sets = of(format!("/proc/{pid}/status"))?;
     // A signal for the process goes to any thread that does not block it.
-    for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
-        let of_thread = read(&format!("{}/status", thread.path().display()))
-            .and_then(|status| parse_signal_sets(&status));
-        if let Some(of_thread) = of_thread {
+    for thread in known(list(&format!("/proc/{pid}/task")))? {
+        if let Some(of_thread) = of(format!("/proc/{pid}/task/{thread}/status")) {
             sets.blocked = sets.blocked.and(of_thread.blocked);
             sets.pending = sets.pending.or(of_thread.pending);
         }
@@ -209,7 +293,7 @@ fn words<'a>(status: &'a [u8], name: &str) -> Option<impl Iterator<Item = &'a st
 
 /// Where in the kernel a process sleeps, if that may be read.
 pub(crate) fn wchan(pid: i32) -> Option<String> {
-    let name = read(&format!("/proc/{pid}/wchan"))?;
+    let name = known(read(&format!("/proc/{pid}/wchan")))?;
     let name = String::from_utf8(name).ok()?;
     (!name.is_empty() && name != "0").then_some(name)
 }
@@ -217,24 +301,24 @@ pub(crate) fn wchan(pid: i32) -> Option<String> {
 /// The file name of what a process executes, if that may be read: for a script, its
 /// interpreter. Not by the command line, whose reading may wait for the process.
 pub(crate) fn executable(pid: i32) -> Option<String> {
-    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-    Some(path.file_name()?.to_str()?.to_owned())
+    let path = link(&format!("/proc/{pid}/exe"))?;
+    Some(path.rsplit('/').next()?.to_owned())
+}
+
+/// Where a symbolic link leads.
+pub(super) fn link(path: &str) -> Option<String> {
+    known(again(path, nix::fcntl::readlink))?.into_string().ok()
 }
 
 /// Whether a process is PID 1 of a PID namespace below that of /proc.
 pub(crate) fn is_inner_init(pid: i32) -> bool {
-    let status = read(&format!("/proc/{pid}/status")).unwrap_or_default();
+    let status = known(read(&format!("/proc/{pid}/status"))).unwrap_or_default();
     words(&status, "NSpid").and_then(|pids| pids.skip(1).last()) == Some("1")
 }
 
 /// Every process that /proc lists.
-pub(crate) fn all_pids() -> Option<Vec<i32>> {
-    let entries = fs::read_dir("/proc").ok()?;
-    Some(
-        entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .collect(),
-    )
+pub(super) fn all_pids() -> Read<Vec<i32>> {
+    list("/proc")
 }
 
 /// The children of a process, by their pids.
@@ -246,41 +330,47 @@ pub(super) enum Children {
     Unsupported,
 }
 
-/// The children of a process, as far as they are told.
-pub(crate) fn children(pid: i32) -> Vec<i32> {
-    match stat(pid).map(|stat| read_children(pid, stat.threads)) {
-        Some(Children::Are(children)) => children,
-        Some(Children::Gone | Children::Unsupported) | None => Vec::new(),
+/// The children of a process, as far as this kernel lists them; `None` if they cannot be
+/// read.
+pub(crate) fn children(pid: i32) -> Option<Vec<i32>> {
+    let Some(stat) = stat(pid).ok()? else {
+        return Some(Vec::new());
+    };
+    match read_children(pid, stat.threads).ok()? {
+        Children::Are(children) => Some(children),
+        Children::Gone | Children::Unsupported => Some(Vec::new()),
     }
 }
 
 /// The children of every thread of a process: each is listed with the thread
 /// that forked it.
-pub(super) fn read_children(pid: i32, threads: u32) -> Children {
+pub(super) fn read_children(pid: i32, threads: u32) -> Result<Children, ReadError> {
     if threads == 1 {
         // As nearly all have: then there is no need to list them.
-        return children_of_thread(&format!("/proc/{pid}/task/{pid}"));
+        return children_of_thread(pid, pid);
     }
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
-        return Children::Gone;
+    let Some(threads) = list(&format!("/proc/{pid}/task"))? else {
+        return Ok(Children::Gone);
     };
     let mut children = Vec::new();
-    for thread in threads.flatten() {
-        match children_of_thread(&thread.path().to_string_lossy()) {
+    for thread in threads {
+        match children_of_thread(pid, thread)? {
             Children::Are(its_own) => children.extend(its_own),
             Children::Gone => {}
-            Children::Unsupported => return Children::Unsupported,
+            Children::Unsupported => return Ok(Children::Unsupported),
         }
     }
-    Children::Are(children)
+    Ok(Children::Are(children))
 }
 
-fn children_of_thread(folder: &str) -> Children {
-    match read(&format!("{folder}/children")) {
-        Some(bytes) => Children::Are(parse_pids(&bytes)),
-        None if Path::new(&format!("{folder}/stat")).exists() => Children::Unsupported,
-        None => Children::Gone,
-    }
+fn children_of_thread(pid: i32, thread: i32) -> Result<Children, ReadError> {
+    Ok(
+        match read(&format!("/proc/{pid}/task/{thread}/children"))? {
+            Some(bytes) => Children::Are(parse_pids(&bytes)),
+            None if stat(thread)?.is_some() => Children::Unsupported,
+            None => Children::Gone,
+        },
+    )
 }
 
 fn parse_pids(bytes: &[u8]) -> Vec<i32> {
@@ -288,21 +378,6 @@ fn parse_pids(bytes: &[u8]) -> Vec<i32> {
         .split(u8::is_ascii_whitespace)
         .filter_map(|word| std::str::from_utf8(word).ok()?.parse().ok())
         .collect()
-}
-
-/// Reads a file that the kernel makes up.
-pub(crate) fn read(path: &str) -> Option<Vec<u8>> {
-    let mut file = fs::File::open(path).ok()?;
-    // Most are short, and many empty: those take no memory.
-    let mut beginning = [0; 1024];
-    let length = file.read(&mut beginning).ok()?;
-    let mut bytes = beginning.get(..length)?.to_vec();
-    if length > 0 {
-        // Limited only in name: a plain file is asked for its size first, which is
-        // two system calls, and here it is always 0.
-        file.take(u64::MAX).read_to_end(&mut bytes).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]
@@ -341,9 +416,10 @@ mod tests {
     #[test]
     fn our_own_stat_names_our_parent() {
         let pid = crate::sys::process::own_pid();
-        assert_eq!(stat(pid).unwrap().parent, nix::unistd::getppid().as_raw());
+        let own = stat(pid).unwrap().unwrap();
+        assert_eq!(own.parent, nix::unistd::getppid().as_raw());
         assert!(shows_own_namespace(pid));
-        assert!(stat(pid).unwrap().start <= crate::sys::process::ticks());
+        assert!(own.start <= crate::sys::process::ticks());
     }
 
     #[test]
@@ -358,7 +434,7 @@ mod tests {
     }
 
     fn uids_of_own() -> Uids {
-        uids(crate::sys::process::own_pid()).unwrap()
+        uids(crate::sys::process::own_pid()).unwrap().unwrap()
     }
 
     #[test]
@@ -385,6 +461,20 @@ mod tests {
         assert!(sets.handled.contains(Signal::TERM) && sets.handled.contains(Signal::INT));
         assert_eq!(field(status, "Uid"), Some("5"));
         assert_eq!(parse_signal_sets(b"SigBlk:\tx\n"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_from_what_is_not_there() {
+        // There is nothing at its beginning.
+        let unread = read("/proc/self/mem").unwrap_err();
+        assert_eq!(unread.to_string(), "cannot read /proc/self/mem: I/O error");
+        assert!(list("/proc/self/stat").is_err());
+        for missing in ["/proc/self/nothing", "/proc/self/task/0/stat"] {
+            assert_eq!(read(missing), Ok(None), "{missing}");
+        }
+        assert_eq!(stat(i32::MAX), Ok(None));
+        assert!(matches!(read_children(i32::MAX, 1), Ok(Children::Gone)));
+        assert!(matches!(read_children(i32::MAX, 2), Ok(Children::Gone)));
     }
 
     proptest! {

@@ -1,12 +1,12 @@
 //! SIGTERM and SIGKILL for the processes that remain, and signals for the command and its
 //! process group where these run as other users.
 
-use log::{info, warn};
+use log::{debug, info, warn};
 use nix::errno::Errno;
 
 use super::ledger::Ledger;
 use super::other_users::{OtherUsers, TOGETHER};
-use super::procfs::{self, Process};
+use super::procfs::{self, Process, ReadError, known};
 use super::send::{log_sent, open, send, warn_not_permitted};
 use super::tree::{self, PASSES, Tree};
 use crate::decide::reason::ProcessLabel;
@@ -15,9 +15,13 @@ use crate::sys::kill::{Target, forward, kill};
 use crate::sys::pidfd::PidFd;
 use crate::sys::process;
 
+/// In how many looks nothing can be read before SIGTERM goes to processes that are not
+/// listed.
+const LOOKS: u32 = 4;
+
 /// Which processes a signal of ours goes to, the command aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Reach {
+enum Reach {
     /// Every process of the PID namespace at once, forking or not.
     Everyone,
     /// These, one by one.
@@ -35,6 +39,7 @@ fn reach(
     pid1: bool,
     command: Option<i32>,
     group: Option<i32>,
+    is_signaled: impl Fn(&Process) -> bool,
     ledger: &Ledger,
     tree: impl FnOnce() -> Option<Tree>,
 ) -> Reach {
@@ -46,7 +51,7 @@ fn reach(
         Some(tree) => {
             let is_meant = |process: &Process| {
                 // A process receives SIGTERM once, SIGKILL again and again.
-                Some(process.pid) != command && (kills || !ledger.is_signaled(process.identity()))
+                Some(process.pid) != command && (kills || !is_signaled(process))
             };
             Reach::Found(
                 tree.alive()
@@ -71,6 +76,10 @@ pub(crate) struct Sweep {
     /// Which process received which stop signals.
     pub(crate) ledger: Ledger,
     other_users: OtherUsers,
+    /// What the last look for processes could not read, if anything.
+    unread: Option<ReadError>,
+    /// How many looks could not read something.
+    failed_looks: u32,
 }
 
 impl Sweep {
@@ -81,6 +90,8 @@ impl Sweep {
             is_reported,
             ledger: Ledger::default(),
             other_users: OtherUsers::new(own_pid),
+            unread: None,
+            failed_looks: 0,
         }
     }
 
@@ -140,7 +151,7 @@ impl Sweep {
     ) -> Option<Vec<Process>> {
         match target {
             Target::Process(pid) if sent == Err(Errno::EPERM) => {
-                procfs::stat(pid).map(|process| vec![process])
+                known(procfs::stat(pid)).map(|process| vec![process])
             }
             Target::Group(group) if sent.is_ok() || sent == Err(Errno::EPERM) => {
                 let rights = self.other_users.rights();
@@ -160,33 +171,78 @@ impl Sweep {
         processes
     }
 
-    /// Returns which processes are to receive SIGTERM: all except the command and those
-    /// that received a stop signal before.
-    pub(crate) fn reach(&self, command: Option<i32>, group: Option<i32>) -> Reach {
+    /// Sends SIGTERM and SIGCONT to all processes except the command and those that received
+    /// a stop signal before. Returns which processes received them; of everyone only if that
+    /// is to be reported, and of a group none.
+    ///
+    /// If something could not be read ([`Self::has_unread`]), this is to be repeated.
+    pub(crate) fn terminate(
+        &mut self,
+        command: Option<i32>,
+        group: Option<i32>,
+    ) -> Vec<ProcessLabel> {
+        self.unread = None;
+        let reach = self.reach(command, group);
+        let signaled = self.terminate_reach(reach);
+        if let Some(unread) = &self.unread {
+            self.failed_looks += 1;
+            if self.failed_looks == LOOKS {
+                warn!("{unread}; other processes may not have received SIGTERM");
+            } else {
+                debug!("{unread}; looking for other processes again");
+            }
+        }
+        signaled
+    }
+
+    /// Whether [`Self::terminate`] could not read something, so that there may be processes
+    /// that it did not signal.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.unread.is_some()
+    }
+
+    fn reach(&mut self, command: Option<i32>, group: Option<i32>) -> Reach {
+        let (own_pid, pid1) = (self.own_pid, self.own_pid == 1);
+        let may_be_blind = self.failed_looks + 1 < LOOKS;
+        let (ledger, others) = (&self.ledger, &self.other_users);
+        let is_signaled = |process: &Process| {
+            let identity = process.identity();
+            ledger.is_signaled(identity)
+                || ledger.is_one_of_everyone(identity) && !others.is_passed_over(process)
+        };
         let mut is_shown = true;
-        let (pid1, ledger) = (self.own_pid == 1, &self.ledger);
-        let reach = reach(Signal::TERM, pid1, command, group, ledger, || {
-            let tree = Tree::scan(self.own_pid, PASSES);
+        let mut unread = None;
+        let look = || {
+            let tree = Tree::scan(own_pid, PASSES);
+            unread = tree.as_ref().and_then(|tree| tree.unread.clone());
+            let tree = tree.filter(|tree| may_be_blind || !tree.is_blind());
             is_shown = tree.is_some();
             tree
-        });
-        if !is_shown && !self.ledger.has_unlisted() {
+        };
+        let term = Signal::TERM;
+        let reach = reach(term, pid1, command, group, is_signaled, ledger, look);
+        if !is_shown && !ledger.has_unlisted() {
             let whom = match reach {
                 Reach::Everyone | Reach::Found(_) => "all other processes at once",
                 Reach::Group(_) => "only the command's process group",
                 Reach::Nobody => "only the command",
             };
-            warn!(
-                "/proc is missing or shows another PID namespace (own pid {}): signaling {whom}",
-                self.own_pid
-            );
+            match &unread {
+                None => warn!(
+                    "/proc is missing or shows another PID namespace (own pid {own_pid}): \
+                     signaling {whom}"
+                ),
+                Some(unread) if pid1 => warn!("{unread}; signaling {whom}"),
+                // Said when all that could be done is done.
+                Some(_) => {}
+            }
         }
+        // Everyone is reached unread.
+        self.unread = unread.filter(|_| reach != Reach::Everyone);
         reach
     }
 
-    /// Sends SIGTERM and SIGCONT. Returns which processes received them; of everyone only
-    /// if that is to be reported, and of a group none.
-    pub(crate) fn terminate(&mut self, reach: Reach) -> Vec<ProcessLabel> {
+    fn terminate_reach(&mut self, reach: Reach) -> Vec<ProcessLabel> {
         match reach {
             Reach::Everyone => {
                 // kill(2) does not tell which processes it reaches.
@@ -212,7 +268,9 @@ impl Sweep {
                     1 => "1 other process".to_owned(),
                     count => format!("{count} other processes"),
                 };
-                info!("sent SIGTERM and SIGCONT to {others}");
+                if self.failed_looks == 0 || !sent.is_empty() {
+                    info!("sent SIGTERM and SIGCONT to {others}");
+                }
                 sent.iter().map(Process::label).collect()
             }
             Reach::Nobody => Vec::new(),
@@ -221,7 +279,8 @@ impl Sweep {
 
     fn terminate_unlisted(&mut self, target: Target) {
         info!("sending SIGTERM and SIGCONT to {target}");
-        self.ledger.sent_to_unlisted(process::ticks());
+        let everyone = target == Target::Everyone;
+        self.ledger.sent_to_unlisted(process::ticks(), everyone);
         for signal in [Signal::TERM, Signal::CONT] {
             log_sent(target, signal, kill(target, signal));
         }
@@ -237,8 +296,9 @@ impl Sweep {
         }
         self.other_users.restore();
         // The next SIGKILL reaches processes that one pass misses.
-        let scan = || Tree::scan(self.own_pid, 1);
-        match reach(Signal::KILL, pid1, command, group, &self.ledger, scan) {
+        let scan = || Tree::scan(self.own_pid, 1).filter(|tree| !tree.is_blind());
+        let (signal, ledger) = (Signal::KILL, &self.ledger);
+        match reach(signal, pid1, command, group, |_| false, ledger, scan) {
             Reach::Everyone => {
                 let everyone = Target::Everyone;
                 log_sent(everyone, Signal::KILL, kill(everyone, Signal::KILL));
@@ -268,9 +328,12 @@ impl Sweep {
             return;
         };
         let passed_over = self.of_other_users(tree.alive().cloned().collect());
+        self.unread = tree.unread;
         let all = signals == [Signal::KILL];
-        let signals: Vec<_> = signals.iter().copied().map(Received::plain).collect();
-        self.signal_each(passed_over, &signals, all);
+        let to_send: Vec<_> = signals.iter().copied().map(Received::plain).collect();
+        for process in self.signal_each(passed_over, &to_send, all) {
+            self.ledger.sent(process.identity(), Signal::TERM);
+        }
     }
 
     /// Signals each of these processes, those of other users included where that is
@@ -288,6 +351,7 @@ impl Sweep {
             match self.signal(&process, signals) {
                 Sent::Yes => sent.push(process),
                 Sent::Gone => {}
+                Sent::Unread(unread) => self.unread = Some(unread),
                 Sent::Refused(handle) => refused.push((process, handle)),
             }
             if refused.len() == TOGETHER {
@@ -308,13 +372,15 @@ impl Sweep {
             handle = open(pid);
             // Read after it was opened: if it is the same now, it was then.
             let mut now = procfs::stat(pid);
-            if now.is_none() && handle.is_some() {
+            if now.is_err() && handle.is_some() {
                 // The handle may have taken the last descriptor.
                 handle = None;
                 now = procfs::stat(pid);
             }
-            if now.is_none_or(|now| now.start != process.start) {
-                return Sent::Gone;
+            match now {
+                Ok(Some(now)) if now.start == process.start => {}
+                Ok(_) => return Sent::Gone,
+                Err(unread) => return Sent::Unread(unread),
             }
         }
         let mut is_refused = false;
@@ -363,6 +429,8 @@ enum Sent {
     Yes,
     /// It has exited.
     Gone,
+    /// It cannot be told from another process that may have got its pid.
+    Unread(ReadError),
     /// It may not be signaled (EPERM); its handle.
     Refused(Option<PidFd>),
 }
@@ -399,7 +467,7 @@ mod tests {
         command.sent_to_child(7, Signal::TERM);
         other.sent(Process::example(5, 1, b'S').identity(), Signal::TERM);
         let mut unlisted = Ledger::default();
-        unlisted.sent_to_unlisted(1000);
+        unlisted.sent_to_unlisted(1000, false);
         let (term, kill) = (Signal::TERM, Signal::KILL);
         // The signal; whether we are PID 1; the command, if it is not reaped; who was
         // signaled before; whether /proc shows the processes; the group of the command.
@@ -425,7 +493,9 @@ mod tests {
             (kill, false, Some(7), &unlisted, false, Some(7), "group 7"),
             (kill, false, Some(7), &unlisted, false, None, "nobody"),
         ] {
-            let found = reach(signal, pid1, alive, group, ledger, || shown.then(tree));
+            let is_signaled = |process: &Process| ledger.is_signaled(process.identity());
+            let look = || shown.then(tree);
+            let found = reach(signal, pid1, alive, group, is_signaled, ledger, look);
             let case = format!("{signal} {pid1} {alive:?} {ledger:?} {shown} {group:?}");
             assert_eq!(show(&found), expected, "{case}");
         }
@@ -436,7 +506,7 @@ mod tests {
         let never = || panic!("read the tree");
         let ledger = Ledger::default();
         for signal in [Signal::TERM, Signal::KILL] {
-            let found = reach(signal, true, None, None, &ledger, never);
+            let found = reach(signal, true, None, None, |_| false, &ledger, never);
             assert_eq!(found, Reach::Everyone);
         }
     }

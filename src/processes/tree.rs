@@ -5,7 +5,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::procfs::{self, Children, Process};
+use super::procfs::{self, Children, Process, ReadError};
 use crate::decide::reason::ProcessLabel;
 use crate::sys::{descriptors, helpers};
 
@@ -22,6 +22,8 @@ pub(crate) struct Tree {
     /// Who reads it: not in it, and neither are our helpers.
     pub(crate) own_pid: i32,
     processes: Processes,
+    /// What could not be read, if anything: there may be more processes.
+    pub(super) unread: Option<ReadError>,
 }
 
 impl Tree {
@@ -29,26 +31,23 @@ impl Tree {
     pub(crate) fn scan(own_pid: i32, passes: usize) -> Option<Self> {
         // To read takes a few descriptors. The command keeps the limit it was given.
         descriptors::raise_limit();
-        if !procfs::shows_own_namespace(own_pid) {
-            return None;
-        }
-        let root = match own_pid {
-            1 => None,
-            _ => Some(procfs::stat(own_pid)?),
-        };
         let mut processes = Processes::new();
-        for _ in 0..passes {
-            let known = processes.len();
-            match &root {
-                None => add_all(&mut processes)?,
-                Some(root) => add_descendants(root, &mut processes)?,
-            }
-            if processes.len() == known {
-                break;
-            }
-        }
+        let unread = match procfs::find_own_namespace(own_pid) {
+            Ok(true) => add_in_passes(own_pid, passes, &mut processes).err(),
+            Ok(false) => return None,
+            Err(unread) => Some(unread),
+        };
         processes.retain(|pid, _| *pid != own_pid && !helpers::is_helper(*pid));
-        Some(Self { own_pid, processes })
+        Some(Self {
+            own_pid,
+            processes,
+            unread,
+        })
+    }
+
+    /// Whether nothing could be read of any process, though there may be some.
+    pub(crate) fn is_blind(&self) -> bool {
+        self.unread.is_some() && self.processes.is_empty()
     }
 
     /// All of them, in the order of their pids.
@@ -84,54 +83,94 @@ impl Tree {
     pub(super) fn of(own_pid: i32, processes: impl IntoIterator<Item = Process>) -> Self {
         let processes = processes.into_iter();
         let processes = processes.map(|process| (process.pid, process)).collect();
-        Self { own_pid, processes }
+        Self {
+            own_pid,
+            processes,
+            unread: None,
+        }
     }
 }
 
-/// The members of a process group that have not exited. `None` where /proc does not show
-/// them.
+/// The members of a process group that have not exited, as far as they can be read. `None`
+/// where /proc does not show any.
 pub(crate) fn members(own_pid: i32, group: i32) -> Option<Vec<Process>> {
     if !procfs::shows_own_namespace(own_pid) {
         return None;
     }
-    let all = procfs::all_pids()?.into_iter().filter_map(procfs::stat);
+    let mut all = Processes::new();
+    if add_all(&mut all).is_err() && all.is_empty() {
+        return None;
+    }
     let is_member = |process: &Process| {
         process.group == group && !process.is_zombie() && !helpers::is_helper(process.pid)
     };
-    Some(all.filter(is_member).collect())
+    Some(all.into_values().filter(is_member).collect())
+}
+
+/// Adds the other processes, until two passes agree and nothing is unread.
+fn add_in_passes(own_pid: i32, passes: usize, found: &mut Processes) -> Result<(), ReadError> {
+    let mut outcome = Ok(());
+    for _ in 0..passes {
+        let known = found.len();
+        outcome = match own_pid {
+            1 => add_all(found),
+            // We have one thread.
+            _ => add_descendants((own_pid, 1), found),
+        };
+        if outcome.is_ok() && found.len() == known {
+            break;
+        }
+    }
+    outcome
 }
 
 /// Adds every process that /proc lists. Only those that are new are looked at.
-fn add_all(found: &mut Processes) -> Option<()> {
-    for pid in procfs::all_pids()? {
-        if let Entry::Vacant(new) = found.entry(pid)
-            && let Some(process) = procfs::stat(pid)
-        {
-            new.insert(process);
+///
+/// # Errors
+/// What could not be read: others were added all the same.
+fn add_all(found: &mut Processes) -> Result<(), ReadError> {
+    let mut outcome = Ok(());
+    for pid in procfs::all_pids()?.unwrap_or_default() {
+        if let Entry::Vacant(new) = found.entry(pid) {
+            match procfs::stat(pid) {
+                Ok(Some(process)) => drop(new.insert(process)),
+                Ok(None) => {}
+                Err(unread) => outcome = Err(unread),
+            }
         }
     }
-    Some(())
+    outcome
 }
 
-/// Adds the processes below `root`, itself not among them.
+/// Adds the processes below `root`, a pid and its number of threads. The root is not among
+/// them.
 ///
 /// The listing is not atomic: a process that is forked or reparented meanwhile can be
-/// missing. `None` where /proc does not show any.
-fn add_descendants(root: &Process, found: &mut Processes) -> Option<()> {
+/// missing.
+///
+/// # Errors
+/// As [`add_all`].
+fn add_descendants(root: (i32, u32), found: &mut Processes) -> Result<(), ReadError> {
+    let mut outcome = Ok(());
     let mut visited = BTreeSet::new();
-    let mut to_visit = vec![(root.pid, root.threads)];
+    let mut to_visit = vec![root];
     while let Some((pid, threads)) = to_visit.pop() {
         let children = match procfs::read_children(pid, threads) {
-            Children::Are(children) => children,
-            Children::Gone => continue,
-            Children::Unsupported => return add_descendants_by_parent(root, found),
+            Ok(Children::Are(children)) => children,
+            Ok(Children::Gone) => continue,
+            // The parents tell the same.
+            Ok(Children::Unsupported) | Err(_) => return add_descendants_by_parent(root, found),
         };
         for child in children {
             let process = match found.entry(child) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => match procfs::stat(child) {
-                    Some(process) => new.insert(process),
-                    None => continue,
+                    Ok(Some(process)) => new.insert(process),
+                    Ok(None) => continue,
+                    Err(unread) => {
+                        outcome = Err(unread);
+                        continue;
+                    }
                 },
             };
             // The children of a zombie are reparented.
@@ -140,20 +179,23 @@ fn add_descendants(root: &Process, found: &mut Processes) -> Option<()> {
             }
         }
     }
-    Some(())
+    outcome
 }
 
 /// The same by looking at the parent of every process there is.
-fn add_descendants_by_parent(root: &Process, found: &mut Processes) -> Option<()> {
+fn add_descendants_by_parent(
+    (root, _): (i32, u32),
+    found: &mut Processes,
+) -> Result<(), ReadError> {
     let mut all = Processes::new();
-    add_all(&mut all)?;
+    let outcome = add_all(&mut all);
     let parents: Vec<_> = all
         .iter()
         .map(|(pid, process)| (*pid, process.parent))
         .collect();
-    let below = below(root.pid, &parents);
+    let below = below(root, &parents);
     found.extend(all.into_iter().filter(|(pid, _)| below.contains(pid)));
-    Some(())
+    outcome
 }
 
 /// The pids below `root` in a list of pids with their parents.
@@ -201,7 +243,7 @@ mod tests {
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
         let grandchild = loop {
             let mut found = Processes::new();
-            add_descendants(&procfs::stat(shell).unwrap(), &mut found).unwrap();
+            add_descendants((shell, 1), &mut found).unwrap();
             if let Some(pid) = found.keys().next() {
                 break *pid;
             }
@@ -211,9 +253,10 @@ mod tests {
             );
             std::thread::yield_now();
         };
+        let threads = procfs::stat(own).unwrap().unwrap().threads;
         for add in [add_descendants, add_descendants_by_parent] {
             let mut found = Processes::new();
-            add(&procfs::stat(own).unwrap(), &mut found).unwrap();
+            add((own, threads), &mut found).unwrap();
             assert!(found.contains_key(&shell), "{shell} not in {found:?}");
             assert!(
                 found.contains_key(&grandchild),

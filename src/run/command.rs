@@ -406,6 +406,9 @@ impl Supervisor<'_> {
                     Action::GiveForeground(signal) if !self.give_foreground() => {
                         next = Some(Event::ForegroundRefused(signal));
                     }
+                    Action::TerminateRest if !self.terminate_rest() => {
+                        next = Some(Event::SomeUnread);
+                    }
                     action => self.perform(action),
                 }
             }
@@ -431,12 +434,14 @@ impl Supervisor<'_> {
                 self.give_foreground_again();
                 self.send(Signal::CONT);
             }
-            Action::TerminateRest => self.terminate_rest(),
             Action::Kill(Scope::Everything) => self.sweep.kill(self.command, self.own_group()),
             Action::Kill(Scope::Command) => self.send(Signal::KILL),
             Action::Arm(timer, after) => self.events.timers.arm(Wakeup::Lifecycle(timer), after),
             // Carried out in `feed`, which hears whether it worked.
-            Action::Exit(_) | Action::Suspend(_) | Action::GiveForeground(_) => {}
+            Action::Exit(_)
+            | Action::Suspend(_)
+            | Action::GiveForeground(_)
+            | Action::TerminateRest => {}
         }
     }
 

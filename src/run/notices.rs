@@ -6,9 +6,10 @@ use super::command::{Supervisor, Wakeup};
 use crate::decide::reason::{NAMED, REMEMBERED, Remaining};
 use crate::decide::rules::LeftoverPolicy;
 use crate::decide::step::{Notice, Request, Scope, Timer};
+use crate::processes::cgroup;
 use crate::processes::explain::explain;
+use crate::processes::procfs::{self, known};
 use crate::processes::tree::{self, Tree};
-use crate::processes::{cgroup, procfs};
 use crate::settings::Settings;
 use crate::signal::Received;
 use crate::sys::process;
@@ -77,7 +78,7 @@ impl Supervisor<'_> {
 
     /// The processes that are to exit and did not; `None` where /proc does not show them.
     fn remaining(&self) -> Option<Remaining> {
-        let tree = Tree::scan(process::own_pid(), tree::PASSES)?;
+        let tree = Tree::scan(process::own_pid(), tree::PASSES).filter(|tree| !tree.is_blind())?;
         let scope = match self.settings.command.leftovers {
             LeftoverPolicy::Leave => Scope::Command,
             _ => Scope::Everything,
@@ -117,8 +118,8 @@ impl Supervisor<'_> {
             0 => Sender::Outside { uid, claimed },
             pid => {
                 // It may have ended already, as kill(1) has.
-                let stat =
-                    procfs::stat(pid).filter(|_| procfs::shows_own_namespace(process::own_pid()));
+                let stat = known(procfs::stat(pid))
+                    .filter(|_| procfs::shows_own_namespace(process::own_pid()));
                 let name = stat.map(|stat| stat.name());
                 Sender::Process {
                     pid,

@@ -45,7 +45,7 @@ use self::message::{Standing, harmless_lines, standing, without_main_pid};
 use self::upstream::{Message, Upstream};
 use super::events::Watched;
 use crate::processes::ancestry::{self, Ancestry};
-use crate::processes::procfs::{self, Identity};
+use crate::processes::procfs::{self, Identity, known};
 use crate::sys::closing::{self, Passed};
 use crate::sys::datagram::{self, Credentials, Datagram};
 use crate::sys::descriptors::{self, above_stdio};
@@ -227,7 +227,7 @@ impl Relay {
     /// now that the command has exited. It is returned once.
     pub(crate) fn successor(&mut self) -> Option<i32> {
         let main = self.main.take()?;
-        let process = procfs::stat(main.pid)?;
+        let process = known(procfs::stat(main.pid))?;
         (process.identity() == main && process.parent == self.own_pid).then_some(main.pid)
     }
 }
@@ -321,8 +321,8 @@ impl Relay {
     }
 
     fn record_main(&mut self, pid: i32, command: Option<i32>) {
-        let named =
-            procfs::stat(pid).filter(|_| ancestry::of(pid, self.own_pid) == Ancestry::Descendant);
+        let named = known(procfs::stat(pid))
+            .filter(|_| ancestry::of(pid, self.own_pid) == Ancestry::Descendant);
         self.main = match named {
             Some(_) if Some(pid) == command => None,
             Some(process) => {

@@ -85,7 +85,7 @@ pub(super) fn start(
 fn check_waits() -> Result<Waited, String> {
     signals::check_wait()
         .map_err(|errno| ("signals: rt_sigtimedwait", errno))
-        .and_then(|()| wait::any(Vec::new).map_err(|errno| ("children: wait4", errno)))
+        .and_then(|()| wait::any(|| None).map_err(|errno| ("children: wait4", errno)))
         .map_err(|(what, errno)| format!("cannot wait for {what}: {}; {IN_FILTER}", errno.desc()))
 }
 

@@ -112,13 +112,13 @@ impl Supervisor<'_> {
         self.suspended
     }
 
-    /// Sends SIGTERM and SIGCONT to the other processes.
-    pub(super) fn terminate_rest(&mut self) {
-        let reach = self.sweep.reach(self.command, self.own_group());
-        let signaled = self.sweep.terminate(reach);
+    /// Sends SIGTERM and SIGCONT to the other processes; `false` if some could not be read.
+    pub(super) fn terminate_rest(&mut self) -> bool {
+        let signaled = self.sweep.terminate(self.command, self.own_group());
         // The line of the log is written where they are counted.
         let at = self.started.elapsed();
         self.account.add(&Record::OthersSignaled(&signaled), at);
+        !self.sweep.has_unread()
     }
 
     /// The process group of the command, if it is not ours.

@@ -14,7 +14,8 @@ use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, getpgrp, getsid, tcgetpgrp, tcsetpgrp};
 
 use crate::decide::origin::{Facts, Sender, may_be_typed};
-use crate::processes::{ancestry, procfs, tree};
+use crate::processes::procfs::{self, known};
+use crate::processes::{ancestry, tree};
 use crate::settings::ForwardTo;
 use crate::signal::{Received, Signal};
 use crate::sys::process;
@@ -158,7 +159,7 @@ impl Terminal {
             return true;
         };
         let is_elsewhere =
-            |pid| procfs::stat(pid).is_none_or(|stat| stat.group != self.own_group.as_raw());
+            |pid| known(procfs::stat(pid)).is_none_or(|stat| stat.group != self.own_group.as_raw());
         above
             .into_iter()
             .take(leader + 1)

@@ -3,6 +3,7 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
@@ -15,11 +16,14 @@ use super::checked;
 /// number, the usual hard limit. Counting to a higher limit could take minutes.
 const LAST_RESORT: RawFd = 65_536;
 
+/// How many of the descriptors from 0 on only hold their place ([`make_room`]).
+static PLACEHOLDERS: AtomicI32 = AtomicI32::new(0);
+
 /// Leaves the working directory and closes every inherited descriptor except stderr, so
 /// that no mount is kept busy and the reader of a pipe sees its end.
 ///
 /// Descriptors 0 to 2 stay occupied, so that none that is opened later is taken for stdin,
-/// stdout or stderr. As PID 1 stdout stays open as well: in a container /proc/1/fd/1 leads
+/// stdout or stderr, except where no other is left ([`make_room`]). As PID 1 stdout stays open as well: in a container /proc/1/fd/1 leads
 /// to the log, and its reader waits for the container in any case. `keep`: descriptors of
 /// our own above 2 that stay open.
 ///
@@ -34,9 +38,11 @@ pub(crate) fn close_inherited(pid1: bool, keep: &[BorrowedFd<'_>]) {
     });
     if let Some(null) = null {
         replace(&null, 0);
-        if !(pid1 && is_open(1)) {
+        let keeps_stdout = pid1 && is_open(1);
+        if !keeps_stdout {
             replace(&null, 1);
         }
+        PLACEHOLDERS.store(if keeps_stdout { 1 } else { 2 }, Ordering::Relaxed);
         // It is the lowest that was free: if it is above 2, all three were open.
         if null.as_raw_fd() <= 2 && !is_open(2) {
             replace(&null, 2);
@@ -69,13 +75,26 @@ fn placeholder() -> Option<OwnedFd> {
 }
 
 /// Raises the limit on open descriptors (`RLIMIT_NOFILE`) as far as possible without
-/// privilege. The command keeps its own limit, because it is already started.
-pub(crate) fn raise_limit() {
+/// privilege, and returns whether it was raised. The command keeps its own limit, because
+/// it is already started.
+pub(crate) fn raise_limit() -> bool {
     // If it cannot be raised, the limit stays.
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
+    getrlimit(Resource::RLIMIT_NOFILE).is_ok_and(|(soft, hard)| {
+        soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok()
+    })
+}
+
+/// Makes room for one more descriptor where the limit is reached: raises the limit, or
+/// closes a placeholder of [`close_inherited`]. No program is executed any more that could
+/// take what gets its number for stdin or stdout.
+pub(crate) fn make_room() {
+    let one_less = |count: i32| (count > 0).then_some(count - 1);
+    if !raise_limit()
+        && let Ok(count) = PLACEHOLDERS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less)
     {
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+        // SAFETY: takes a plain integer, the number of a placeholder: no Rust object owns
+        // it, and it is closed once.
+        unsafe { libc::close(count - 1) };
     }
 }
 

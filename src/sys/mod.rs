@@ -29,6 +29,7 @@ pub(crate) mod exec;
 mod executable;
 pub(crate) mod helpers;
 pub(crate) mod kill;
+pub(crate) mod listing;
 pub(crate) mod memory;
 pub(crate) mod pidfd;
 pub(crate) mod process;

@@ -22,13 +22,13 @@ pub(crate) enum Waited {
     NoChildren,
 }
 
-/// Returns the next change of any child, without waiting. `children` lists our children as
-/// far as they are known; it is called only while there is a helper
+/// Returns the next change of any child, without waiting. `children` lists our children,
+/// or returns `None` if it cannot; it is called only while there is a helper
 /// ([`super::helpers`]).
 ///
 /// # Errors
 /// EPERM and others: a system call filter denies wait4(2).
-pub(crate) fn any(children: fn() -> Vec<i32>) -> nix::Result<Waited> {
+pub(crate) fn any(children: fn() -> Option<Vec<i32>>) -> nix::Result<Waited> {
     wait(-1, Some(children))
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn one(pid: i32) -> Waited {
     wait(pid, None).unwrap_or(Waited::NoChange)
 }
 
-fn wait(pid: i32, children: Option<fn() -> Vec<i32>>) -> nix::Result<Waited> {
+fn wait(pid: i32, children: Option<fn() -> Option<Vec<i32>>>) -> nix::Result<Waited> {
     // `__WALL`: without it ECHILD would ignore children with another exit signal, which
     // clone(2) may have made before the program was started by execve(2).
     let flags = libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED | libc::__WALL;
@@ -75,15 +75,14 @@ fn wait(pid: i32, children: Option<fn() -> Vec<i32>>) -> nix::Result<Waited> {
 
 /// Whether there is a child that is not a helper. A helper may block forever, and is not
 /// waited for.
-fn has_others(children: fn() -> Vec<i32>) -> bool {
+fn has_others(children: fn() -> Option<Vec<i32>>) -> bool {
     // Without `__WALL` those are seen that send SIGCHLD when they exit.
     let flags = libc::WNOHANG | libc::WNOWAIT | libc::WEXITED;
     // SAFETY: takes plain integers, and null pointers for results that are not read.
     let seen = checked(unsafe { libc::syscall(libc::SYS_waitid, libc::P_ALL, 0, 0, flags, 0) });
-    seen != Err(Errno::ECHILD)
-        || children()
-            .into_iter()
-            .any(|child| !helpers::is_helper(child))
+    let is_other = |child: &i32| !helpers::is_helper(*child);
+    // Unread, there may be some.
+    seen != Err(Errno::ECHILD) || children().is_none_or(|children| children.iter().any(is_other))
 }
 
 /// Decodes a wait status (wait(2)); `None` if it is not one of Linux.

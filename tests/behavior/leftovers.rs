@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::harness::report::Reported;
 use crate::harness::*;
 
 /// A shell that ignores SIGTERM.
@@ -139,6 +140,24 @@ fn few_descriptors_are_enough_to_signal_all_processes() {
             run.signal(libc::SIGTERM);
             run.expect_line("saved");
             run.expect_exit(0);
+        }
+        if home == Home::UserPid1 {
+            // Another user may not lower its limit.
+            continue;
+        }
+        // With the report none is free, and with the lower limit there are only those that
+        // hold the places of stdin and stdout. More are needed to open the report.
+        for limit in ["--nofile=4:4", "--nofile=3:3"] {
+            let reported = Reported::new();
+            let start = reported.start(home).options("-g");
+            let mut run = start.run(&["sh", "-c", command, parent, worker]);
+            run.ready();
+            let set = output(&["prlimit", "--pid", &run.pid.to_string(), limit]);
+            assert_eq!(set.code, Some(0), "{}", set.errors);
+            run.signal(libc::SIGTERM);
+            run.expect_line("saved");
+            run.expect_exit(0);
+            reported.expect(&[("/ended/code", 0.into())]);
         }
     }
 }

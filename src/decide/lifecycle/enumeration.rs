@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::stop::FIRST_KILL_AGAIN;
+use super::stop::{FIRST_KILL_AGAIN, FIRST_LOOK_AGAIN};
 use super::*;
 use crate::decide::origin::{Facts, Sender};
 use crate::decide::step::{Scope, Timer};
@@ -126,6 +126,14 @@ struct World {
     cut_short: bool,
     rest_signaled_while_alive: u32,
     rest_signaled_after: u32,
+    /// Whether the rest was to be signaled, and whether all of it could be read is not
+    /// known yet.
+    looking: bool,
+    /// Some of the rest could not be read when it was to be signaled last.
+    some_unread: bool,
+    /// Some could not be read before. The second time differs from the first in nothing but
+    /// the time to the next look, and is left out here.
+    looks_again: bool,
     grace_armed: u32,
     grace_over: bool,
     killed: bool,
@@ -152,6 +160,9 @@ impl World {
             cut_short: false,
             rest_signaled_while_alive: 0,
             rest_signaled_after: 0,
+            looking: false,
+            some_unread: false,
+            looks_again: false,
             grace_armed: 0,
             grace_over: false,
             killed: false,
@@ -183,9 +194,18 @@ impl World {
                 events.push(Event::InitExitsWithUs);
             }
         }
-        // Marks are reached in the order of their times. Only KillAgain and
-        // KillOver can be armed in an order that is not that of the enum.
-        events.extend(self.armed.iter().min().map(|timer| Event::Expired(*timer)));
+        // Job control has no part in it.
+        if self.looking && !self.looks_again && !self.rules.job_control {
+            events.push(Event::SomeUnread);
+        }
+        // Timers expire in the order of their times, which is that of the enum, except for
+        // LookAgain: it can expire before and after each of the others.
+        let (look_again, others): (Vec<Timer>, Vec<Timer>) = self
+            .armed
+            .iter()
+            .partition(|timer| **timer == Timer::LookAgain);
+        let next = others.into_iter().min().into_iter().chain(look_again);
+        events.extend(next.map(Event::Expired));
         events
     }
 
@@ -291,6 +311,9 @@ impl World {
 
     fn note(&mut self, event: Event) {
         // The answer comes at once or not at all.
+        self.some_unread |= event == Event::SomeUnread;
+        self.looks_again |= self.some_unread;
+        self.looking = false;
         self.suspending = None;
         self.giving_foreground = None;
         self.settled |= event == Event::SomeLeft && !self.command_alive;
@@ -323,6 +346,7 @@ impl World {
             Event::Rehearse(_)
             | Event::NotSuspended(_)
             | Event::ForegroundRefused(_)
+            | Event::SomeUnread
             | Event::SomeLeft
             | Event::NothingLeft => {}
         }
@@ -479,14 +503,20 @@ impl World {
                     LeftoverPolicy::Leave,
                     "leftover processes are not to be signaled"
                 );
-                if self.command_alive {
+                let signaled = if self.command_alive {
                     assert!(self.stop_requested, "signaled without a stop request");
-                    self.rest_signaled_while_alive += 1;
+                    &mut self.rest_signaled_while_alive
                 } else {
                     let left = self.rules.leftovers == LeftoverPolicy::Auto && !self.rules.pid1;
                     assert!(self.stop_requested || !left, "signaled what was to be left");
-                    self.rest_signaled_after += 1;
+                    &mut self.rest_signaled_after
+                };
+                // Those that could not be read, again.
+                if *signaled == 0 || !self.some_unread {
+                    *signaled += 1;
                 }
+                self.looking = true;
+                self.some_unread = false;
                 assert!(
                     self.rest_signaled_while_alive <= 1 && self.rest_signaled_after <= 1,
                     "signaled twice"
@@ -518,6 +548,7 @@ impl World {
             Action::Arm(timer, after) => {
                 self.armed.retain(|armed| armed != timer);
                 self.armed.push(*timer);
+                self.armed.sort_unstable();
                 self.check_timer(*timer, *after);
             }
             Action::Notice(Notice::Left) => assert!(
@@ -582,6 +613,7 @@ impl World {
                 self.grace_armed += 1;
                 assert_eq!(self.grace_armed, 1, "the grace period was restarted");
             }
+            Timer::LookAgain => assert!(!after.is_zero(), "looking must not spin"),
             Timer::KillAgain => assert!(!after.is_zero(), "killing must not spin"),
             Timer::GiveUp => assert_eq!(after, Duration::from_secs(1)),
         }
@@ -639,6 +671,10 @@ impl World {
                 Timer::GraceOver
             };
             assert!(self.armed.contains(&next), "a stop without an end in sight");
+        }
+        if self.some_unread && !self.killed {
+            let again = self.armed.contains(&Timer::LookAgain);
+            assert!(again, "some could not be read and are not looked for again");
         }
         if event == Event::Expired(Timer::GraceOver) {
             assert!(self.killed, "the deadline passed and nothing was killed");
@@ -739,6 +775,7 @@ fn nothing_is_done_after_the_end() {
             Timer::DelayOver,
             Timer::StillWaiting,
             Timer::TerminateRest,
+            Timer::LookAgain,
             Timer::GraceOver,
             Timer::KillAgain,
             Timer::GiveUp,
@@ -879,6 +916,25 @@ fn what_has_not_ended_is_named_and_killed_again() {
             ]
         );
     }
+}
+
+#[test]
+fn what_could_not_be_read_is_looked_for_less_and_less_often() {
+    let mut lifecycle = ordinary(false);
+    let _ = lifecycle.on(stop_request());
+    let _ = lifecycle.on(Event::CommandEnded(ENDINGS[0]));
+    let _ = lifecycle.on(Event::SomeLeft);
+    for again in [1, 2, 4].map(|times| FIRST_LOOK_AGAIN * times) {
+        let look = Event::Expired(Timer::LookAgain);
+        let arm = Action::Arm(Timer::LookAgain, again);
+        assert_eq!(lifecycle.on(Event::SomeUnread), [arm]);
+        assert_eq!(lifecycle.on(look), [Action::TerminateRest]);
+        // All could be read.
+        assert_eq!(lifecycle.on(look), []);
+    }
+    let _ = lifecycle.on(Event::SomeUnread);
+    let _ = lifecycle.on(Event::Expired(Timer::GraceOver));
+    assert_eq!(lifecycle.on(Event::Expired(Timer::LookAgain)), []);
 }
 
 #[test]

@@ -16,6 +16,10 @@ const KILL_WAIT: Duration = Duration::from_secs(1);
 /// each time.
 pub(super) const FIRST_KILL_AGAIN: Duration = Duration::from_millis(10);
 
+/// How long after a look for processes that could not read everything to look again. It
+/// doubles each time, so that the deadline limits the number of looks.
+pub(super) const FIRST_LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// How long to wait before naming the processes that have not exited: less where the
 /// grace period is short, `None` where it never expires.
 fn waiting_after(grace: Option<Duration>) -> Duration {
@@ -134,7 +138,11 @@ impl Lifecycle {
             (Timer::StillWaiting, Phase::Stopping | Phase::Sweeping) => {
                 vec![Action::Notice(Notice::Waiting)]
             }
-            (Timer::TerminateRest, Phase::Stopping) => {
+            (Timer::LookAgain, Phase::Stopping | Phase::Sweeping) if !self.some_unread => {
+                Vec::new()
+            }
+            (Timer::TerminateRest, Phase::Stopping)
+            | (Timer::LookAgain, Phase::Stopping | Phase::Sweeping) => {
                 // Though not every child that has exited is reaped.
                 if self.ending.is_some() {
                     self.phase = Phase::Sweeping;
@@ -160,7 +168,15 @@ impl Lifecycle {
 
     fn terminate_rest(&mut self) -> Action {
         self.stage = Stage::Others;
+        self.some_unread = false;
         Action::TerminateRest
+    }
+
+    pub(super) fn on_some_unread(&mut self) -> Vec<Action> {
+        self.some_unread = true;
+        let again = self.look_again;
+        self.look_again = again.saturating_mul(2);
+        vec![Action::Arm(Timer::LookAgain, again)]
     }
 
     /// The command has exited: signals the leftover processes, with a grace period of
