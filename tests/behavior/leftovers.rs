@@ -162,6 +162,41 @@ fn few_descriptors_are_enough_to_signal_all_processes() {
     }
 }
 
+#[test]
+fn where_processes_cannot_be_read_the_group_of_the_command_is_signaled() {
+    if lacks("strace") {
+        return;
+    }
+    // strace attaches itself from outside the tree.
+    let fails = "inject=?open,openat:error=EIO";
+    let unread = "/proc/self/status";
+    let mut run = start(Home::Plain)
+        .through(&[
+            "strace",
+            "-D",
+            "-q",
+            "-o",
+            "/dev/null",
+            "-P",
+            unread,
+            "-e",
+            fails,
+        ])
+        .shell(&format!(
+            "(trap 'echo worker saved; exit 0' TERM; echo ready 1; {LOOP}) & {EXITS}"
+        ));
+    run.ready();
+    run.ready();
+    run.signal(libc::SIGTERM);
+    run.expect_line("worker saved");
+    run.expect_exit(0);
+    let errors = run.errors();
+    let told = "cannot read /proc/self/status: I/O error; other processes may not have received \
+                SIGTERM";
+    assert_eq!(errors.matches("cannot read").count(), 1, "{errors}");
+    run.expect_log(told);
+}
+
 /// A program in a session of its own, started by a shell that has exited.
 const DAEMON: &str = "setsid sh -c 'trap \"echo daemon saved; exit 0\" TERM; echo ready $$
                       while :; do sleep 0.01; done' &";

@@ -1,7 +1,7 @@
-//! A stop in which one system call fails once. Of each system call that `supervise` makes
-//! after the start, the first ten occurrences fail in turn, with each error that the call
-//! can return. The stop ends in time and with the right status all the same, no process is
-//! left, and none is killed that would have exited.
+//! Stops in which a system call fails: of each system call that `supervise` makes after the
+//! start, each occurrence fails once, with each error that the call can return. The stop
+//! ends in time and with the right status all the same, no process is left, and none is
+//! killed that would have exited.
 //!
 //! A first run of each situation finds out which system calls there are; `calls.rs` has
 //! their errors. strace(1) makes them fail. Arguments choose cases by the words of their
