@@ -11,7 +11,6 @@ use super::relay::Relay;
 use super::start::{Started, start};
 use super::terminal::Terminal;
 use crate::decide::lifecycle::Lifecycle;
-use crate::decide::origin::{self, Origin};
 use crate::decide::rules::Rules;
 use crate::decide::step::{Action, Event, Scope, Timer};
 use crate::ending::{self, Ending, StatusRules, Termination};
@@ -19,7 +18,7 @@ use crate::processes::sweep::Sweep;
 use crate::processes::{ancestry, cgroup};
 use crate::settings::{RehearseAt, Settings};
 use crate::signal::{Received, Signal};
-use crate::sys::signals::{self, Inherited};
+use crate::sys::signals::Inherited;
 use crate::sys::spawn::Child;
 use crate::sys::wait::Waited;
 use crate::sys::{memory, process};
@@ -250,32 +249,6 @@ impl Supervisor<'_> {
         );
         let origin = self.origin(&received);
         self.feed(Event::Signal(received, origin))
-    }
-
-    /// For whom a signal was.
-    fn origin(&mut self, received: &Received) -> Origin {
-        let signal = received.signal;
-        let ignored_at_start = self.settings.run.stop_on_by_default.contains(signal)
-            && process::own_pid() != 1
-            && signals::is_ignored(signal);
-        let facts = if origin::may_be_for_group(signal) {
-            self.terminal.facts(received, self.command)
-        } else {
-            None
-        };
-        let Some(facts) = facts else {
-            return Origin::for_us(ignored_at_start);
-        };
-        let resumed = signal == Signal::CONT && std::mem::take(&mut self.suspended);
-        Origin::of(
-            signal,
-            origin::Facts {
-                command_suspended: self.lifecycle.command_is_suspended(),
-                resumed,
-                ignored_at_start,
-                ..facts
-            },
-        )
     }
 
     fn rehearse(&mut self) -> ControlFlow<Termination> {

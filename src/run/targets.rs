@@ -1,7 +1,8 @@
-//! Sends the command its signals: to its process or its process group, and with the
-//! foreground of the terminal where it needs it.
+//! Finds out which processes a signal was for, and sends the command its signals: to its
+//! process or its process group, and with the foreground of the terminal where it needs it.
 
 use super::command::Supervisor;
+use crate::decide::origin::{self, Origin};
 use crate::settings::ForwardTo;
 use crate::signal::{Received, Signal};
 use crate::sys::kill::Target;
@@ -23,6 +24,32 @@ fn of_group(command: i32, first: i32, current: Option<i32>) -> Vec<Target> {
 }
 
 impl Supervisor<'_> {
+    /// For whom a signal was.
+    pub(super) fn origin(&mut self, received: &Received) -> Origin {
+        let signal = received.signal;
+        let ignored_at_start = self.settings.run.stop_on_by_default.contains(signal)
+            && process::own_pid() != 1
+            && signals::is_ignored(signal);
+        let facts = if origin::may_be_for_group(signal) {
+            self.terminal.facts(received, self.command)
+        } else {
+            None
+        };
+        let Some(facts) = facts else {
+            return Origin::for_us(ignored_at_start);
+        };
+        let resumed = signal == Signal::CONT && std::mem::take(&mut self.suspended);
+        Origin::of(
+            signal,
+            origin::Facts {
+                command_suspended: self.lifecycle.command_is_suspended(),
+                resumed,
+                ignored_at_start,
+                ..facts
+            },
+        )
+    }
+
     /// Which processes signals for the command, or for its process group, go to: none
     /// once it is reaped.
     fn targets(&self, group: bool) -> Vec<Target> {
