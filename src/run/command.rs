@@ -23,14 +23,16 @@ use crate::sys::spawn::Child;
 use crate::sys::wait::Waited;
 use crate::sys::{memory, process};
 use crate::tell::account::Account;
-use crate::tell::log::write_unfiltered;
+use crate::tell::log::{check_helper, write_unfiltered};
 use crate::tell::record::Record;
 use crate::tell::report_file::ReportFile;
 use crate::tell::verdict::verdict;
 
-/// How long the last writes may take, to the report and to a log that is a file: until a
-/// second after the deadline, and if no process is left earlier, a second.
-const LAST_WRITES: Duration = Duration::from_secs(1);
+/// How long the report may take. All last writes are to be over a second after the deadline.
+const REPORT: Duration = Duration::from_secs(1);
+
+/// How long the last lines of a log that is a file may take, if the deadline is not sooner.
+const LAST_LINES: Duration = Duration::from_secs(10);
 
 /// From this time on, a filesystem may have stopped answering since the start.
 const LONG: Duration = Duration::from_secs(1);
@@ -59,7 +61,7 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> (Termination, Op
         }
         Err(why) => {
             tell(&mut account, started, Record::NotStarted(&why));
-            (Termination::Exit(ending::FAILED), LAST_WRITES)
+            (Termination::Exit(ending::FAILED), LAST_LINES)
         }
     };
     let now = Instant::now();
@@ -93,7 +95,7 @@ fn conclude(
     if let Some(file) = file
         && let Some(report) = account.report(termination.code())
     {
-        file.write(&report, until);
+        file.write(&report, until.min(Instant::now() + REPORT));
     }
     termination
 }
@@ -210,9 +212,11 @@ impl Supervisor<'_> {
 
     /// Until a second after the deadline, when [`Timer::GiveUp`] expires, which disarms it.
     fn time_for_last_writes(&self) -> Duration {
-        let left = self.events.timers.until(Wakeup::Lifecycle(Timer::GiveUp));
+        let until = |timer| self.events.timers.until(Wakeup::Lifecycle(timer));
         let given_up = self.account.has_sent_sigkill().then_some(Duration::ZERO);
-        left.or(given_up).unwrap_or(LAST_WRITES)
+        let after_grace = || until(Timer::GraceOver).map(|left| left.saturating_add(REPORT));
+        let left = until(Timer::GiveUp).or(given_up).or_else(after_grace);
+        left.map_or(LAST_LINES, |left| left.min(LAST_LINES))
     }
 
     /// One turn of the loop; `Break` is the end of it.
@@ -290,6 +294,7 @@ impl Supervisor<'_> {
                 Reaped::All { left: false } => self.feed(Event::NothingLeft)?,
             }
         }
+        check_helper();
         Continue(())
     }
 

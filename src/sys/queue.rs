@@ -119,6 +119,11 @@ impl Queue {
         }
     }
 
+    /// Changes with each line that is written.
+    pub(crate) fn position(&self) -> usize {
+        self.taken.load(Ordering::Acquire)
+    }
+
     /// Whether every line is written.
     pub(crate) fn is_empty(&self) -> bool {
         self.taken.load(Ordering::Acquire) == self.pushed.load(Ordering::Relaxed)

@@ -39,7 +39,8 @@ const MAX_LINE: usize = 4096;
 /// the helper still writes another one is not waited for.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// How long the helper may take for the last lines if no other time is set.
+/// How long the helper may take at the end to write one more line, and for all of them if
+/// no other time is set.
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How many helpers are tried for the last lines, if each is killed.
@@ -59,6 +60,8 @@ struct Log {
     /// What the helper writes, and the last helper.
     queue: Option<Queue>,
     helper: Option<Helper>,
+    /// [`Queue::position`] when it was started.
+    position: usize,
 }
 
 static LOST: AtomicUsize = AtomicUsize::new(0);
@@ -119,6 +122,11 @@ pub(crate) fn finish(until: Option<Instant>) {
     lock().finish(until);
 }
 
+/// To be called when children were reaped: the helper may have been one of them.
+pub(crate) fn check_helper() {
+    lock().check_helper();
+}
+
 /// What `env_logger` writes to: one call with each line.
 struct Target;
 
@@ -145,6 +153,7 @@ impl Log {
             running: false,
             queue: None,
             helper: None,
+            position: 0,
         }
     }
 
@@ -250,11 +259,25 @@ impl Log {
             return Some((queue, helper));
         }
         let own_pid = process::own_pid();
+        self.position = queue.position();
         self.helper = helpers::start(|| self.serve(stderr, queue, own_pid)).ok();
         if self.helper.is_none() {
             queue.drain(|line| self.write_here(stderr, line));
         }
         Some((queue, self.helper?))
+    }
+
+    /// Starts the helper again if it was killed and lines wait for it; not one that has
+    /// written nothing, or there might be one after the other without end.
+    fn check_helper(&mut self) {
+        if let (Some(queue), Some(helper)) = (self.queue, self.helper)
+            && !queue.is_empty()
+            && queue.position() != self.position
+            && !helpers::is_running(helper)
+            && let Ok(stderr) = Stderr::look()
+        {
+            let _ = self.helper(stderr);
+        }
     }
 
     fn queue(&mut self) -> Option<Queue> {
@@ -284,8 +307,18 @@ impl Log {
                 break;
             };
             queue.finish(helper);
+            // A slow file is waited for as long as there is time, and one that takes nothing
+            // for LAST_PATIENCE.
+            let mut before = queue.position();
+            while helpers::wait(helper, until.min(Instant::now() + LAST_PATIENCE)).is_none() {
+                let now = queue.position();
+                if now == before || Instant::now() >= until {
+                    return;
+                }
+                before = now;
+            }
             // It may have been killed before it wrote them.
-            if helpers::wait(helper, until).is_none() || queue.is_empty() {
+            if queue.is_empty() {
                 return;
             }
         }

@@ -194,3 +194,32 @@ fn lines_that_a_file_does_not_take_are_counted() {
     assert!(lines.all(|line| line.starts_with("supervise: ")), "{log}");
     assert!(log.ends_with(": graceful\n"), "{log}");
 }
+
+#[test]
+fn a_log_that_is_written_slowly_is_complete() {
+    for home in homes_without_user_namespace() {
+        let mut run;
+        let Some(fuse) = Fuse::mount(&["slow"]) else {
+            return;
+        };
+        run = with_stderr(home, &fuse.file("log"))
+            .options("-vv")
+            .fixture(&["print-signals", "15"]);
+        run.ready();
+        // Their lines take longer than one that hangs is waited for.
+        for _ in 0..60 {
+            run.signal(libc::SIGUSR1);
+            run.expect_signal(libc::SIGUSR1);
+        }
+        run.signal(libc::SIGTERM);
+        run.expect_signal(libc::SIGTERM);
+        run.expect_exit(0);
+        let log = fuse.read("log");
+        assert_eq!(
+            log.matches("received SIGUSR1").count(),
+            60,
+            "{home:?}: {log}"
+        );
+        assert!(log.ends_with(": graceful\n"), "{home:?}: {log}");
+    }
+}

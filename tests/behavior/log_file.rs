@@ -128,6 +128,31 @@ fn a_killed_or_suspended_helper_loses_no_line() {
 }
 
 #[test]
+fn the_lines_of_a_killed_helper_wait_for_no_other_line() {
+    let folder = Folder::new();
+    let mut run = start_in(&folder, Home::Plain)
+        .options("-vv")
+        .fixture(&["print-signals", "15"]);
+    let command = run.ready();
+    run.signal(libc::SIGUSR1);
+    run.expect_signal(libc::SIGUSR1);
+    let helper = helper_of(&run, command);
+    // The signal comes first, and the exit of the helper is seen after its lines are queued.
+    run.signal(libc::SIGSTOP);
+    wait_for_state(run.pid, 'T');
+    send(helper, libc::SIGKILL);
+    wait_for_state(helper, 'Z');
+    run.signal(libc::SIGUSR2);
+    run.signal(libc::SIGCONT);
+    run.expect_signal(libc::SIGUSR2);
+    eventually("its lines are in the file", || {
+        folder.read("log").contains("received SIGUSR2")
+    });
+    run.signal(libc::SIGTERM);
+    run.expect_exit(0);
+}
+
+#[test]
 fn the_helper_exits_when_supervise_is_killed() {
     let folder = Folder::new();
     let mut run = start_in(&folder, Home::Plain)
