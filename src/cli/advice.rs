@@ -8,6 +8,7 @@ use clap::error::{ContextKind, ContextValue};
 
 use super::help::USAGE;
 use super::options::{self, LOG, Opt, PREFIX, is_variable_of, variable_name};
+use crate::settings::nearest::nearest;
 
 /// Warns of each unknown variable: it may be a typing error, and then the default holds.
 pub(super) fn unknown_variables(environment: &[(OsString, OsString)]) -> Vec<String> {
@@ -33,36 +34,10 @@ pub(super) fn unknown_variables(environment: &[(OsString, OsString)]) -> Vec<Str
 
 /// Suggests the known name that is nearest to an unknown one.
 fn advice<'a>(name: &str, known: impl Iterator<Item = &'a str>, prefix: &str) -> String {
-    // One that begins with a known name (GRACE_PERIOD) is near to it.
-    let near = |known: &&str| {
-        let distance = distance(name, known);
-        let longest = name.len().max(known.len());
-        name.starts_with(*known) || known.starts_with(name) || distance * 2 < longest
-    };
-    match known.filter(near).min_by_key(|known| distance(name, known)) {
+    match nearest(name, known) {
         Some(known) => format!("did you mean {prefix}{known}?"),
         None => "see supervise --help".to_owned(),
     }
-}
-
-/// The number of characters to insert, remove or replace to turn one into the other.
-fn distance(from: &str, to: &str) -> usize {
-    // From the part of `from` that was read so far to each part of `to`.
-    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
-    for (before, a) in from.chars().enumerate() {
-        let mut left = before + 1;
-        let mut above_left = before;
-        for (above, b) in row.iter_mut().skip(1).zip(to.chars()) {
-            let replaced = above_left + usize::from(a != b);
-            above_left = *above;
-            left = replaced.min(left + 1).min(*above + 1);
-            *above = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = before + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 /// Why there is no command: it may have been taken for the value of an option.
@@ -172,23 +147,5 @@ mod tests {
         }
         // Half of the characters are wrong.
         assert_eq!(of("abyy"), "see supervise --help");
-    }
-
-    #[test]
-    fn distances_are_counted() {
-        for (from, to, expected) in [
-            ("", "", 0),
-            ("", "abc", 3),
-            ("abc", "", 3),
-            ("grace", "grace", 0),
-            ("graze", "grace", 1),
-            ("gracce", "grace", 1),
-            ("grac", "grace", 1),
-            ("kitten", "sitting", 3),
-            ("abc", "xyz", 3),
-        ] {
-            assert_eq!(distance(from, to), expected, "{from} {to}");
-            assert_eq!(distance(to, from), expected, "{to} {from}");
-        }
     }
 }

@@ -12,10 +12,11 @@ use clap::parser::ValuesRef;
 use super::advice::{NO_FILE_NAME, unknown_variables};
 use super::options::{is_variable_of, variable_name};
 use crate::decide::rules::{Grace, LeftoverPolicy};
+use crate::settings::values::StopOn;
 use crate::settings::{
     Command, DEFAULT_LIMIT, ForwardTo, LogFormat, RehearseAt, ReportPath, Run, Settings, values,
 };
-use crate::signal::{Signal, SignalSet};
+use crate::signal::Signal;
 
 /// The file of the report, and the option or variable that names it.
 fn report_to(source: String, path: &OsStr) -> Result<Option<ReportPath>, String> {
@@ -96,11 +97,12 @@ impl Reader<'_> {
             values::parse_stop_delay(text, grace)
         })?;
 
-        let mut stop_on = values::default_stop_on();
-        let mut named = SignalSet::EMPTY;
+        let mut given_stop_on = StopOn::default();
         for given in self.list("stop-on")? {
-            given.read(|text| values::add_stop_on(&mut stop_on, &mut named, text))?;
+            given.read(|text| given_stop_on.add(text))?;
         }
+        let named = given_stop_on.named;
+        let stop_on = given_stop_on.with(values::default_stop_on());
         let is_dropped = |(from, to): &&(Signal, _)| Option::is_none(to) && named.contains(*from);
         if let Some((signal, _)) = command.rewrite.iter().find(is_dropped) {
             return Err(format!(

@@ -20,19 +20,24 @@ pub(crate) fn parse_grace(text: &str) -> Result<Grace, String> {
 /// Reads a stop delay, which must be shorter than the grace period.
 pub(crate) fn parse_stop_delay(text: &str, grace: Grace) -> Result<Duration, String> {
     let delay = parse_duration(text, " or 0")?;
+    check_stop_delay(text, delay, grace).map(|()| delay)
+}
+
+/// Checks a stop delay, written as `text`, against the grace period.
+pub(crate) fn check_stop_delay(text: &str, delay: Duration, grace: Grace) -> Result<(), String> {
     match grace {
         Grace::For(grace) if delay >= grace && !delay.is_zero() => Err(format!(
             "'{text}' must be shorter than the grace period of {}, of which it is a part; raise \
              --grace or shorten the delay",
             humantime::format_duration(grace)
         )),
-        _ => Ok(delay),
+        _ => Ok(()),
     }
 }
 
 /// Reads a number of seconds (`10`, `0.5`), or numbers with units (`500ms`,
 /// `1m 30s`). `or` names what else is possible, for the error message.
-fn parse_duration(text: &str, or: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str, or: &str) -> Result<Duration, String> {
     // A month, a week or a year is a typing error, and `5M` is five months.
     let mut words = text.split(|c: char| !c.is_ascii_alphabetic());
     if let Some(unit) =
@@ -60,7 +65,7 @@ fn parse_duration(text: &str, or: &str) -> Result<Duration, String> {
 }
 
 /// Reads a signal that can be received and forwarded.
-fn parse_received(text: &str) -> Result<Signal, String> {
+pub(crate) fn parse_received(text: &str) -> Result<Signal, String> {
     let signal = parse_signal(text)?;
     match signal {
         Signal::KILL | Signal::STOP => {
@@ -113,21 +118,38 @@ pub(crate) fn add_rewrite(
     }
 }
 
-/// Adds one value of `--stop-on` to the stop signals and to those given.
-pub(crate) fn add_stop_on(
-    set: &mut SignalSet,
-    named: &mut SignalSet,
-    text: &str,
-) -> Result<(), String> {
-    if text == "none" {
-        *set = SignalSet::EMPTY;
-        *named = SignalSet::EMPTY;
-        return Ok(());
+/// The signals that were given as stop requests, by option, variable or file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StopOn {
+    /// Whether `none` has cleared the defaults.
+    cleared: bool,
+    /// Those named, after `none` if that was given.
+    pub(crate) named: SignalSet,
+}
+
+impl StopOn {
+    /// Adds one value: a signal or `none`.
+    pub(crate) fn add(&mut self, text: &str) -> Result<(), String> {
+        if text == "none" {
+            *self = Self {
+                cleared: true,
+                named: SignalSet::EMPTY,
+            };
+        } else {
+            self.named.insert(parse_received(text)?);
+        }
+        Ok(())
     }
-    let signal = parse_received(text)?;
-    set.insert(signal);
-    named.insert(signal);
-    Ok(())
+
+    /// All stop requests, where `default` has those without any value given.
+    pub(crate) fn with(self, default: SignalSet) -> SignalSet {
+        let default = if self.cleared {
+            SignalSet::EMPTY
+        } else {
+            default
+        };
+        default.or(self.named)
+    }
 }
 
 /// The signals that are stop requests by default.
@@ -374,14 +396,17 @@ mod tests {
 
     #[test]
     fn stop_signals_add_up_and_none_clears() {
-        let mut set = default_stop_on();
-        let mut named = SignalSet::EMPTY;
-        add_stop_on(&mut set, &mut named, "RTMIN+3").unwrap();
-        assert!(set.contains(Signal::TERM) && set.contains(Signal::from_number(37).unwrap()));
-        add_stop_on(&mut set, &mut named, "none").unwrap();
-        assert_eq!((set, named), (SignalSet::EMPTY, SignalSet::EMPTY));
+        let mut given = StopOn::default();
+        given.add("RTMIN+3").unwrap();
+        let all = given.with(default_stop_on());
+        assert!(all.contains(Signal::TERM) && all.contains(Signal::from_number(37).unwrap()));
+        given.add("none").unwrap();
+        assert_eq!(given.with(default_stop_on()), SignalSet::EMPTY);
+        given.add("HUP").unwrap();
+        assert_eq!(given.with(default_stop_on()).first(), Some(Signal::HUP));
+        assert_eq!(given.named, given.with(default_stop_on()));
         for text in ["KILL", "STOP", "CHLD", "NOPE", ""] {
-            assert!(add_stop_on(&mut set, &mut named, text).is_err(), "{text}");
+            assert!(given.add(text).is_err(), "{text}");
         }
     }
 

@@ -38,8 +38,9 @@ pub(crate) fn exec(arguments: &[CString]) -> ExecError {
         };
     };
     let searched = !name.to_bytes().contains(&b'/');
+    let path = searched.then(|| std::env::var_os("PATH")).flatten();
     let mut refused = None;
-    for path in candidates(name) {
+    for path in candidates(name, path.as_deref()) {
         match try_one(&path, arguments) {
             // It does not exist, or a folder of PATH is not searchable: try the next one.
             Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE | Errno::ENODEV | Errno::ETIMEDOUT
@@ -57,8 +58,9 @@ pub(crate) fn exec(arguments: &[CString]) -> ExecError {
     }
 }
 
-/// The files that a name can refer to, in the order in which they are tried.
-fn candidates(name: &CStr) -> Vec<CString> {
+/// The files that a name can refer to with this value of PATH, in the order in which they
+/// are tried.
+pub(crate) fn candidates(name: &CStr, path: Option<&OsStr>) -> Vec<CString> {
     let name = name.to_bytes();
     if name.is_empty() {
         return Vec::new();
@@ -66,8 +68,7 @@ fn candidates(name: &CStr) -> Vec<CString> {
     if name.contains(&b'/') {
         return CString::new(name).into_iter().collect();
     }
-    let path = std::env::var_os("PATH");
-    let path = path.as_deref().map_or(DEFAULT_PATH, OsStr::as_bytes);
+    let path = path.map_or(DEFAULT_PATH, OsStr::as_bytes);
     path.split(|b| *b == b':')
         .filter_map(|folder| {
             // An empty entry is the working directory.
