@@ -1,6 +1,15 @@
 //! The settings of a run: plain values, already checked.
 
 pub(crate) mod nearest;
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        unused_imports,
+        reason = "the run of several services is to use it"
+    )
+)]
+pub(crate) mod services;
 pub(crate) mod values;
 
 use std::ffi::CString;
