@@ -8,7 +8,7 @@ pub(crate) mod budget;
 pub(crate) mod graph;
 pub(crate) mod lifecycle;
 pub(crate) mod origin;
-#[cfg_attr(not(test), allow(dead_code, reason = "no user yet"))]
+#[allow(dead_code, reason = "no user yet")]
 pub(crate) mod plan;
 #[cfg(test)]
 mod random;

@@ -52,7 +52,7 @@ use std::time::Duration;
 
 use super::graph::Id;
 use rules::Rules;
-use step::{Action, Event, Moment, Notice, Outcome, Status, Timer};
+use step::{Action, Event, Moment, Notice, Outcome, Timer};
 
 #[cfg(test)]
 mod enumeration;

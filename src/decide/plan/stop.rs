@@ -213,7 +213,8 @@ impl Plan<'_> {
     }
 
     pub(super) fn on_not_gone(&mut self, turn: &mut Turn, id: Id) {
-        if let Some(below) = self.waiting_below(id).next() {
+        let below = self.waiting_below(id).next();
+        if let Some(below) = below {
             self.pass_by(turn, id, below);
         }
     }
