@@ -34,6 +34,8 @@ pub(crate) mod memory;
 pub(crate) mod pidfd;
 pub(crate) mod process;
 pub(crate) mod queue;
+#[allow(dead_code, reason = "no user yet")]
+pub(crate) mod service_page;
 mod shared_page;
 mod siginfo;
 pub(crate) mod signals;

@@ -46,6 +46,23 @@ pub(super) fn words(count: usize) -> nix::Result<&'static [AtomicUsize]> {
     Ok(unsafe { std::slice::from_raw_parts(page.first.as_ptr().cast(), count) })
 }
 
+impl SharedPage {
+    /// The word at this index, of a mapping that is large enough; otherwise the first.
+    pub(super) fn word(&self, index: usize) -> &AtomicUsize {
+        let count = self.length.get() / size_of::<AtomicUsize>();
+        let index = if index < count { index } else { 0 };
+        // SAFETY: the mapping is aligned, because it begins with a page, and holds `count`
+        // words, zeroed by the kernel. It lives as long as `self`. Another process may write
+        // at any time, which atomics allow.
+        unsafe { &*self.first.as_ptr().cast::<AtomicUsize>().add(index) }
+    }
+
+    /// The first byte, for system calls about the whole mapping.
+    pub(super) fn start(&self) -> NonNull<std::ffi::c_void> {
+        self.first.cast()
+    }
+}
+
 impl Deref for SharedPage {
     type Target = [AtomicU8];
 
