@@ -48,8 +48,9 @@ const TRIES: u32 = 3;
 
 /// The log of this process: what its lines look like, and what became of the lines so far.
 struct Log {
-    /// What a line of text begins with.
-    prefix: &'static str,
+    /// The service that the lines are about; none if empty. A line of text begins with
+    /// `supervise[NAME]`, and one of JSON has a field for it.
+    service: String,
     format: LogFormat,
     /// The number of lines dropped since the last one that was written.
     lost: &'static AtomicUsize,
@@ -67,8 +68,8 @@ struct Log {
 static LOST: AtomicUsize = AtomicUsize::new(0);
 static PARTIAL: AtomicUsize = AtomicUsize::new(0);
 
-/// One for each process: a fork that logs under a name of its own replaces it.
-static LOG: Mutex<Log> = Mutex::new(Log::new("supervise", LogFormat::Text));
+/// One for each process: [`restart`] replaces it in a fork.
+static LOG: Mutex<Log> = Mutex::new(Log::new(LogFormat::Text));
 
 fn lock() -> MutexGuard<'static, Log> {
     LOG.lock().unwrap_or_else(PoisonError::into_inner)
@@ -122,6 +123,27 @@ pub(crate) fn finish(until: Option<Instant>) {
     lock().finish(until);
 }
 
+/// Has the lines that `work` logs be about a service.
+pub(crate) fn about<T>(service: &str, work: impl FnOnce() -> T) -> T {
+    service.clone_into(&mut lock().service);
+    let result = work();
+    lock().service.clear();
+    result
+}
+
+/// In a process that was forked from one that logs: its own log begins, with lines that are
+/// about this service, if one is given.
+pub(crate) fn restart(service: &str) {
+    let mut log = lock();
+    LOST.store(0, Ordering::Relaxed);
+    PARTIAL.store(0, Ordering::Relaxed);
+    *log = Log {
+        service: service.to_owned(),
+        running: log.running,
+        ..Log::new(log.format)
+    };
+}
+
 /// To be called when children were reaped: the helper may have been one of them.
 pub(crate) fn check_helper() {
     lock().check_helper();
@@ -144,9 +166,9 @@ impl io::Write for Target {
 }
 
 impl Log {
-    const fn new(prefix: &'static str, format: LogFormat) -> Self {
+    const fn new(format: LogFormat) -> Self {
         Self {
-            prefix,
+            service: String::new(),
             format,
             lost: &LOST,
             partial: &PARTIAL,
@@ -159,8 +181,8 @@ impl Log {
 
     fn line(&self, level: Level, message: &str) -> String {
         match self.format {
-            LogFormat::Json => json(SystemTime::now(), level, message),
-            LogFormat::Text => text(self.prefix, message),
+            LogFormat::Json => json(SystemTime::now(), level, &self.service, message),
+            LogFormat::Text => text(&self.service, message),
         }
     }
 
@@ -330,17 +352,20 @@ impl Log {
 struct JsonLine<'a> {
     time: String,
     level: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    service: &'a str,
     message: &'a str,
 }
 
 /// The message as a JSON object and a newline, cut so that it fits into [`MAX_LINE`].
-fn json(now: SystemTime, level: Level, message: &str) -> String {
+fn json(now: SystemTime, level: Level, service: &str, message: &str) -> String {
     let mut message = message.to_owned();
     loop {
         // Cannot fail: it holds only strings.
         let line = to_json(&JsonLine {
             time: humantime::format_rfc3339_millis(now).to_string(),
             level: level.as_str().to_ascii_lowercase(),
+            service,
             message: &message,
         })
         .unwrap_or_default()
@@ -376,8 +401,12 @@ pub(crate) fn to_json(value: &impl Serialize) -> Option<String> {
 
 /// The message as one line that no name in it can break, color or forge, cut so that it
 /// fits into [`MAX_LINE`].
-fn text(prefix: &str, message: &str) -> String {
-    let mut line = format!("{prefix}: ");
+fn text(service: &str, message: &str) -> String {
+    let mut line = String::from("supervise");
+    if !service.is_empty() {
+        line.extend(["[", service, "]"]);
+    }
+    line.push_str(": ");
     for character in message.chars() {
         if line.len() > MAX_LINE - 16 {
             line.push_str("...");
@@ -409,9 +438,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_line_about_a_service_names_it() {
+        assert_eq!(text("db", "a"), "supervise[db]: a\n");
+        let line = json(SystemTime::UNIX_EPOCH, Level::Info, "db", "a");
+        assert_eq!(
+            line,
+            "{\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"info\",\"service\":\"db\",\
+             \"message\":\"a\"}\n"
+        );
+    }
+
+    #[test]
     fn control_characters_are_escaped() {
         assert_eq!(
-            text("supervise", "a\nb\x1b[31m\u{9b}c\u{202e}\u{e9}"),
+            text("", "a\nb\x1b[31m\u{9b}c\u{202e}\u{e9}"),
             "supervise: a\\nb\\u{1b}[31m\\u{9b}c\\u{202e}\u{e9}\n"
         );
     }
@@ -420,12 +460,12 @@ mod tests {
     fn a_json_line_is_one_object_and_fits_a_pipe() {
         let now = SystemTime::UNIX_EPOCH;
         assert_eq!(
-            json(now, Level::Warn, "a\n\"b"),
+            json(now, Level::Warn, "", "a\n\"b"),
             "{\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"warn\",\"message\":\"a\\n\\\"b\"}\n"
         );
         // As the same string, in characters that a terminal shows as they are.
         let message = "\u{9b}31m\u{202e}\u{7f}\u{2028}\u{e9}\u{1f980}";
-        let line = json(now, Level::Warn, message);
+        let line = json(now, Level::Warn, "", message);
         assert!(
             line.ends_with("\"\\u009b31m\\u202e\\u007f\\u2028\u{e9}\u{1f980}\"}\n"),
             "{line}"
@@ -437,7 +477,7 @@ mod tests {
             "\x01".repeat(5_000),
             "\u{202e}".repeat(5_000),
         ] {
-            let line = json(now, Level::Info, &message);
+            let line = json(now, Level::Info, "", &message);
             assert!(line.len() <= MAX_LINE, "{} bytes", line.len());
             let read: serde_json::Value = serde_json::from_str(&line).unwrap();
             assert!(read["message"].as_str().unwrap().ends_with("..."));
@@ -451,7 +491,7 @@ mod tests {
             "\u{1f980}".repeat(3_000),
             "\x01".repeat(5_000),
         ] {
-            let line = text("supervise", &message);
+            let line = text("", &message);
             assert!(line.len() <= MAX_LINE, "{} bytes", line.len());
             assert!(line.ends_with("...\n"));
         }
