@@ -321,12 +321,17 @@ impl Plan<'_> {
             service.keeper_killed = true;
             service.stopped = true;
         });
+        // It was to be killed already.
+        let is_over = self.phase == Phase::Killing || self.armed.contains(&Timer::NotGone(id));
+        turn.act(if is_over {
+            Action::Kill(id)
+        } else {
+            Action::StopLeftovers(id)
+        });
         self.on_ended(turn, id, Outcome::KeeperKilled);
-        if self.phase == Phase::Killing {
-            turn.act(Action::Kill(id));
+        if is_over || self.phase == Phase::Killing {
             return;
         }
-        turn.act(Action::StopLeftovers(id));
         if let Some(limit) = self.rules.limit(id) {
             let over = turn.now.after(limit);
             let over = self.deadline.map_or(over, |deadline| over.min(deadline));

@@ -23,10 +23,10 @@ impl Plan<'_> {
     pub(super) fn on_stop_request(&mut self, turn: &mut Turn, request: Request, typed: bool) {
         let is_second_key = typed && self.typed;
         self.typed |= typed;
-        if !self.requested {
-            self.requested = true;
+        if !self.requested && self.phase != Phase::Killing {
             turn.notice(Notice::Stopping(request));
         }
+        self.requested = true;
         match self.phase {
             Phase::Running => {
                 self.blame.stop(None);
