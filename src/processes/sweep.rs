@@ -286,6 +286,18 @@ impl Sweep {
         }
     }
 
+    /// Sends SIGTERM and SIGCONT to these processes, each once.
+    pub(crate) fn terminate_these(&mut self, mut processes: Vec<Process>) {
+        processes.retain(|process| !self.ledger.is_signaled(process.identity()));
+        self.terminate_reach(Reach::Found(processes));
+    }
+
+    /// Sends SIGKILL to these processes.
+    pub(crate) fn kill_these(&mut self, processes: Vec<Process>) {
+        self.other_users.restore();
+        self.signal_each(processes, &[Received::plain(Signal::KILL)], false);
+    }
+
     /// Sends SIGKILL to all that remain, and to the command if it is not reaped.
     pub(crate) fn kill(&mut self, command: Option<i32>, group: Option<i32>) {
         let pid1 = self.own_pid == 1;

@@ -65,6 +65,28 @@ impl Tree {
         self.alive().map(Process::label).collect()
     }
 
+    /// Those below us that have not exited, without `spared` and those below these.
+    pub(crate) fn below_without(&self, spared: &[i32]) -> Vec<Process> {
+        let is_stray = |process: &&Process| {
+            let mut at = process.pid;
+            // No walk is longer than there are processes.
+            for _ in 0..=self.processes.len() {
+                if spared.contains(&at) {
+                    return false;
+                }
+                match self.get(at) {
+                    Some(process) if process.parent == self.own_pid => {
+                        return !spared.contains(&at);
+                    }
+                    Some(process) => at = process.parent,
+                    None => return false,
+                }
+            }
+            false
+        };
+        self.alive().filter(is_stray).cloned().collect()
+    }
+
     /// The process with this pid.
     pub(crate) fn get(&self, pid: i32) -> Option<&Process> {
         self.processes.get(&pid)

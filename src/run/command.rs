@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use log::{Level, debug, error, log};
 
 use super::events::{Events, Reaped, Wake};
+use super::notices::sender;
 use super::relay::Relay;
 use super::start::{Started, start};
 use super::terminal::Terminal;
@@ -246,11 +247,7 @@ impl Supervisor<'_> {
     }
 
     fn on_signal(&mut self, received: Received) -> ControlFlow<Termination> {
-        debug!(
-            "received {} from {}",
-            received.signal,
-            Self::sender(&received)
-        );
+        debug!("received {} from {}", received.signal, sender(&received));
         let origin = self.origin(&received);
         self.feed(Event::Signal(received, origin))
     }

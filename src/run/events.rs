@@ -184,6 +184,12 @@ impl<T: Copy + Ord> Events<T> {
         }
     }
 
+    /// Looks at the children, whether SIGCHLD has come or not.
+    pub(crate) fn look(&mut self) {
+        self.children = true;
+        self.room = BATCH;
+    }
+
     /// Reaps one child, or takes in another change of one. `None` when there is none, or
     /// when the others are to get their turn.
     pub(crate) fn reap(&mut self) -> Option<Reaped> {

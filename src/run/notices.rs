@@ -22,7 +22,7 @@ impl Supervisor<'_> {
         match notice {
             Notice::Stopping(request) => {
                 let (signal, sender) = match request {
-                    Request::Signal(received) => (received.signal, Self::sender(&received)),
+                    Request::Signal(received) => (received.signal, sender(&received)),
                     Request::Rehearsal(signal) => (signal, Sender::Rehearsal),
                 };
                 self.tell(Record::StopRequested {
@@ -108,25 +108,25 @@ impl Supervisor<'_> {
     pub(super) fn is_reported(settings: &Settings) -> bool {
         settings.run.report.is_some() || settings.run.rehearse.is_some()
     }
+}
 
-    /// Who sent a signal, as far as is known.
-    pub(super) fn sender(received: &Received) -> Sender {
-        let (pid, uid) = (received.pid, received.uid);
-        let claimed = received.may_be_forged();
-        match pid {
-            0 if received.is_from_kernel() => Sender::Kernel,
-            0 => Sender::Outside { uid, claimed },
-            pid => {
-                // It may have ended already, as kill(1) has.
-                let stat = known(procfs::stat(pid))
-                    .filter(|_| procfs::shows_own_namespace(process::own_pid()));
-                let name = stat.map(|stat| stat.name());
-                Sender::Process {
-                    pid,
-                    uid,
-                    name,
-                    claimed,
-                }
+/// Who sent a signal, as far as is known.
+pub(super) fn sender(received: &Received) -> Sender {
+    let (pid, uid) = (received.pid, received.uid);
+    let claimed = received.may_be_forged();
+    match pid {
+        0 if received.is_from_kernel() => Sender::Kernel,
+        0 => Sender::Outside { uid, claimed },
+        pid => {
+            // It may have ended already, as kill(1) has.
+            let stat = known(procfs::stat(pid))
+                .filter(|_| procfs::shows_own_namespace(process::own_pid()));
+            let name = stat.map(|stat| stat.name());
+            Sender::Process {
+                pid,
+                uid,
+                name,
+                claimed,
             }
         }
     }

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::relay::{self, Relay};
 use super::terminal::Terminal;
-use crate::settings::{RehearseAt, Settings};
+use crate::settings::{RehearseAt, Run, Settings};
 use crate::signal::Signal;
 use crate::sys::signals::{self, Inherited};
 use crate::sys::spawn::{Child, Setup, Variable, spawn};
@@ -53,7 +53,7 @@ pub(super) fn start(
 ) -> Result<Started, String> {
     let own_pid = process::own_pid();
     let adoption = become_subreaper(own_pid);
-    set_parent_death_signal(settings)?;
+    set_parent_death_signal(&settings.run)?;
     let relay = open_relay(settings)?;
     let mut terminal = Terminal::inspect(
         own_pid,
@@ -82,7 +82,7 @@ pub(super) fn start(
 
 /// Finds out whether signals and children can be waited for: without that the command
 /// could neither be told to stop nor be reaped. Takes no signal, and reaps one child.
-fn check_waits() -> Result<Waited, String> {
+pub(super) fn check_waits() -> Result<Waited, String> {
     signals::check_wait()
         .map_err(|errno| ("signals: rt_sigtimedwait", errno))
         .and_then(|()| wait::any(|| None).map_err(|errno| ("children: wait4", errno)))
@@ -97,8 +97,8 @@ fn become_subreaper(own_pid: i32) -> nix::Result<()> {
     nix::sys::prctl::set_child_subreaper(true)
 }
 
-fn set_parent_death_signal(settings: &Settings) -> Result<(), String> {
-    let Some(signal) = settings.run.parent_death else {
+pub(super) fn set_parent_death_signal(run: &Run) -> Result<(), String> {
+    let Some(signal) = run.parent_death else {
         return Ok(());
     };
     let parent = nix::unistd::getppid().as_raw();
@@ -163,17 +163,17 @@ fn fork_command(
             spawn(&settings.command.argv, Setup { variables, ..setup })
         }
     };
-    spawned.map_err(|(call, errno)| {
-        let advice = match errno {
-            Errno::EAGAIN => "raise the process limit (ulimit -u, --pids-limit, TasksMax=)",
-            Errno::ENOMEM => "raise the memory limit",
-            _ => IN_FILTER,
-        };
-        format!(
-            "cannot start the command: {call}: {}; {advice}",
-            errno.desc()
-        )
-    })
+    spawned.map_err(|failed| not_forked("the command", failed))
+}
+
+/// Why something cannot be started, and what to do.
+pub(super) fn not_forked(what: &str, (call, errno): (&str, Errno)) -> String {
+    let advice = match errno {
+        Errno::EAGAIN => "raise the process limit (ulimit -u, --pids-limit, TasksMax=)",
+        Errno::ENOMEM => "raise the memory limit",
+        _ => IN_FILTER,
+    };
+    format!("cannot start {what}: {call}: {}; {advice}", errno.desc())
 }
 
 /// Closes what the command has inherited and we do not need: from here on we exit

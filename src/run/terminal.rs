@@ -50,15 +50,9 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Looks where we are.
-    ///
-    /// `parent_death`: the signal that the kernel sends us when our parent exits.
-    pub(crate) fn inspect(
-        own_pid: i32,
-        forward_to: ForwardTo,
-        parent_death: Option<Signal>,
-    ) -> Self {
-        let mut terminal = Self {
+    /// No terminal, and a process group of its own for the command.
+    pub(crate) fn none(own_pid: i32) -> Self {
+        Self {
             own_pid,
             // Of no use without a terminal.
             own_group: Pid::from_raw(0),
@@ -73,7 +67,18 @@ impl Terminal {
             is_stdin: false,
             modes: None,
             gave_foreground: None,
-        };
+        }
+    }
+
+    /// Looks where we are.
+    ///
+    /// `parent_death`: the signal that the kernel sends us when our parent exits.
+    pub(crate) fn inspect(
+        own_pid: i32,
+        forward_to: ForwardTo,
+        parent_death: Option<Signal>,
+    ) -> Self {
+        let mut terminal = Self::none(own_pid);
         let Some((device, is_inherited)) = tty::find() else {
             return terminal;
         };

@@ -60,6 +60,18 @@ pub(crate) fn close_inherited(pid1: bool, keep: &[BorrowedFd<'_>]) {
     close_range(first, RawFd::MAX);
 }
 
+/// Closes every inherited descriptor above 2, and opens those of 0 to 2 that are closed, so
+/// that none that is opened later is taken for stdin, stdout or stderr.
+pub(crate) fn close_above_stdio() {
+    close_range(3, RawFd::MAX);
+    for _ in 0..=2 {
+        match placeholder() {
+            Some(null) if null.as_raw_fd() <= 2 => std::mem::forget(null),
+            _ => return,
+        }
+    }
+}
+
 /// Opens something harmless to occupy a descriptor: /dev/null, or in a root filesystem
 /// without devices the root directory, which can be neither read nor written.
 fn placeholder() -> Option<OwnedFd> {
@@ -82,6 +94,23 @@ pub(crate) fn raise_limit() -> bool {
     getrlimit(Resource::RLIMIT_NOFILE).is_ok_and(|(soft, hard)| {
         soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok()
     })
+}
+
+/// The soft and the hard limit on open descriptors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit(u64, u64);
+
+/// The limit on open descriptors as it is now; `None` if it cannot be read.
+pub(crate) fn limit() -> Option<Limit> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    Some(Limit(soft, hard))
+}
+
+/// Sets the limit on open descriptors, for a program that is executed later. A hard limit that
+/// was raised with privilege can always be lowered again.
+pub(crate) fn set_limit(limit: Limit) {
+    // Cannot fail: neither number is above the hard limit of now.
+    let _ = setrlimit(Resource::RLIMIT_NOFILE, limit.0, limit.1);
 }
 
 /// Makes room for one more descriptor where the limit is reached: raises the limit, or

@@ -35,6 +35,15 @@ pub(crate) fn beginning_with(prefix: &str) -> Vec<(OsString, OsString)> {
         .collect()
 }
 
+/// Removes variables from our own environment, and so from that of later children.
+pub(crate) fn remove<'a>(names: impl IntoIterator<Item = &'a OsStr>) {
+    for name in names {
+        // SAFETY: this process has one thread, so that no other reads the environment
+        // meanwhile, and the references into it are short-lived ([`strings`]).
+        unsafe { std::env::remove_var(name) };
+    }
+}
+
 /// The strings of the environment, valid as long as no variable is set.
 fn strings() -> impl Iterator<Item = &'static [u8]> {
     let mut next = all();

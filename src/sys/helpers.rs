@@ -129,6 +129,11 @@ pub(super) fn forget(pid: i32) -> bool {
     helpers.len() < count
 }
 
+/// In a fork: the helpers of its parent are none of its own.
+pub(crate) fn forget_all() {
+    helpers().0.clear();
+}
+
 /// Whether this helper is not reaped.
 pub(crate) fn is_running(helper: Helper) -> bool {
     helpers().0.contains(&helper)

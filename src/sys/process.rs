@@ -3,6 +3,7 @@
 use std::ffi::c_int;
 
 use nix::errno::Errno;
+use nix::unistd::ForkResult;
 
 use std::time::Duration;
 
@@ -46,6 +47,19 @@ pub(super) fn in_child(exit_signal: c_int, child: impl FnOnce() -> u8) -> nix::R
         exit(child());
     }
     i32::try_from(pid).map_err(|_| Errno::ECHILD)
+}
+
+/// Runs `child` in a fork of this process, which then exits with this status, and returns its
+/// pid. The C library takes part, so that the child may do all that this process may.
+///
+/// # Errors
+/// EAGAIN: a limit on processes is reached; ENOMEM; or a system call filter's.
+pub(crate) fn fork(child: impl FnOnce() -> u8) -> nix::Result<i32> {
+    // SAFETY: this process has one thread, so that no lock is held by another.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(child.as_raw()),
+        ForkResult::Child => exit(child()),
+    }
 }
 
 /// The process group of a child of ours that is not reaped; `None` if there is no such

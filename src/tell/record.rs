@@ -171,6 +171,17 @@ impl<'a> Record<'a> {
         records
     }
 
+    /// Whether it is one of the stations that every run passes.
+    pub(crate) fn is_of_course(&self) -> bool {
+        matches!(
+            self,
+            Self::Started(_)
+                | Self::StopRequested { .. }
+                | Self::CommandEnded { .. }
+                | Self::Finished { .. }
+        )
+    }
+
     /// The level that it is logged at.
     pub(crate) fn level(&self) -> Level {
         match self {
