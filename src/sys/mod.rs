@@ -21,6 +21,8 @@ compile_error!("supervise runs on 64-bit little-endian Linux only");
 compile_error!("supervise does not know the signal numbers of this architecture");
 
 pub(crate) mod as_user;
+#[allow(dead_code, reason = "no user yet")]
+pub(crate) mod check_page;
 pub(crate) mod closing;
 pub(crate) mod datagram;
 pub(crate) mod descriptors;
