@@ -28,7 +28,7 @@ use crate::sys::check_page::CheckPage;
 use crate::sys::kill::{Target, kill};
 use crate::sys::service_page::{is_parent, ring};
 use crate::sys::signals::{self, Inherited};
-use crate::sys::{descriptors, process};
+use crate::sys::{descriptors, helpers, process};
 
 /// How long a try may take. Then it has failed.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -123,6 +123,7 @@ impl Course<'_> {
     fn begin(&self, has_command: bool) {
         signals::block_all();
         log::set_max_level(LevelFilter::Off);
+        helpers::forget_all();
         let on_parents_exit = if has_command {
             Signal::CHLD
         } else {
