@@ -11,7 +11,7 @@ _supervise() {
             _supervise_command "$i"
             return
             ;;
-        -t | --grace | --stop-delay | --stop-on | --leftovers | -r | --rewrite | -p | --parent-death-signal | -e | --remap-exit | --report | --report-limit | --rehearse | --log-format)
+        -t | --grace | --stop-delay | --stop-on | --leftovers | -r | --rewrite | -p | --parent-death-signal | -e | --remap-exit | -f | --services | --status-file | --report | --report-limit | --rehearse | --log-format)
             option=$word
             ;;
         --*)
@@ -19,7 +19,7 @@ _supervise() {
             ;;
         -?*)
             # -gt takes a value as -t does, and -t5 has it.
-            [[ $word =~ ^-[gcsvqwhV]*[trpe]$ ]] || continue
+            [[ $word =~ ^-[gcsvqwhV]*[trpef]$ ]] || continue
             option=-${word: -1}
             ;;
         *)
@@ -39,7 +39,7 @@ _supervise() {
         ((i++))
     done
     if [[ $cur == -* ]]; then
-        mapfile -t COMPREPLY < <(compgen -W '-t --grace --stop-delay --stop-on --leftovers -g --process-group -c --single-child -r --rewrite -p --parent-death-signal -s --subreaper -e --remap-exit --no-reraise --no-notify-relay --report --report-limit --rehearse --log-format -v --verbose -q --quiet -w --warn-on-reap -h --help -V --version' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W '-t --grace --stop-delay --stop-on --leftovers -g --process-group -c --single-child -r --rewrite -p --parent-death-signal -s --subreaper -e --remap-exit --no-reraise --no-notify-relay -f --services --check --status --status-file --report --report-limit --rehearse --log-format -v --verbose -q --quiet -w --warn-on-reap -h --help -V --version' -- "$cur")
     else
         _supervise_command "$i"
     fi
@@ -53,6 +53,8 @@ _supervise_value() {
         --stop-on) words='TERM INT QUIT HUP USR1 USR2 ALRM WINCH CONT PWR RTMIN+3' ;;
         --leftovers) words='auto stop wait leave' ;;
         -p | --parent-death-signal) words='TERM INT QUIT HUP USR1 USR2 ALRM WINCH CONT PWR RTMIN+3' ;;
+        -f | --services) compopt -o default ;;
+        --status-file) compopt -o default ;;
         --report) compopt -o default ;;
         --rehearse) words='ready' ;;
         --log-format) words='text json' ;;

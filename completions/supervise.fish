@@ -7,8 +7,8 @@ function __supervise_command
     set -l words (commandline -opc)
     set -e words[1]
     while set -q words[1]
-        if contains -- $words[1] -t --grace --stop-delay --stop-on --leftovers -r --rewrite -p --parent-death-signal -e --remap-exit --report --report-limit --rehearse --log-format
-            or string match -qr -- '^-[gcsvqwhV]*[trpe]$' $words[1]
+        if contains -- $words[1] -t --grace --stop-delay --stop-on --leftovers -r --rewrite -p --parent-death-signal -e --remap-exit -f --services --status-file --report --report-limit --rehearse --log-format
+            or string match -qr -- '^-[gcsvqwhV]*[trpef]$' $words[1]
             set -q words[2]; or return
             set -e words[1..2]
         else if test "$words[1]" = --
@@ -47,6 +47,10 @@ complete -c supervise -n __supervise_takes_options -s s -l subreaper -d 'Accepte
 complete -c supervise -n __supervise_takes_options -s e -l remap-exit -x -d 'Exit with 0 if the status of COMMAND is CODE'
 complete -c supervise -n __supervise_takes_options -l no-reraise -d 'Exit with 128+N when signal N kills COMMAND'
 complete -c supervise -n __supervise_takes_options -l no-notify-relay -d 'Leave NOTIFY_SOCKET unchanged'
+complete -c supervise -n __supervise_takes_options -s f -l services -r -F -d 'Run the services that FILE describes'
+complete -c supervise -n __supervise_takes_options -l check -d 'Check the files of --services'
+complete -c supervise -n __supervise_takes_options -l status -d 'Print the state of each service'
+complete -c supervise -n __supervise_takes_options -l status-file -r -F -d 'Keep the state of the services in FILE'
 complete -c supervise -n __supervise_takes_options -l report -r -F -d 'Write a JSON report of the run to FILE on exit'
 complete -c supervise -n __supervise_takes_options -l report-limit -x -d 'Limit the report to BYTES'
 complete -c supervise -n __supervise_takes_options -l rehearse -x -a 'ready' -d 'Test the shutdown'

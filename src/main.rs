@@ -66,8 +66,15 @@ fn run(arguments: &[OsString], inherited: Inherited) -> Termination {
     let settings = match cli::read(arguments, &sys::environment::beginning_with(cli::PREFIX)) {
         Ok(Invocation::Run(settings)) => settings,
         Ok(Invocation::Print(text)) => return print(&text),
-        Err(why) => {
-            tell::log::write_unfiltered(log::Level::Error, &why);
+        Ok(Invocation::Services(_) | Invocation::Status(_)) => {
+            let why = "services are not supported yet";
+            tell::log::write_unfiltered(log::Level::Error, why);
+            return Termination::Exit(ending::FAILED);
+        }
+        Err(lines) => {
+            for why in &lines {
+                tell::log::write_unfiltered(log::Level::Error, why);
+            }
             return Termination::Exit(ending::FAILED);
         }
     };

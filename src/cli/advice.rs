@@ -70,13 +70,13 @@ fn takes_value(word: &OsStr) -> bool {
 
 /// Names the option whose value is missing, if that is the last word.
 pub(super) fn no_value(arguments: &[OsString]) -> Option<String> {
-    Some(match option_with_value(arguments.last()?)?.long {
-        "report" => NO_FILE_NAME.to_owned(),
-        long => format!("--{long}: a value is missing; see supervise --help"),
+    let option = option_with_value(arguments.last()?)?;
+    let long = option.long;
+    Some(match option.value() {
+        Some("FILE") => format!("--{long}: a file name is missing"),
+        _ => format!("--{long}: a value is missing; see supervise --help"),
     })
 }
-
-pub(super) const NO_FILE_NAME: &str = "--report: a file name is missing";
 
 /// Names a long option with a single dash, for a line that is refused: read as short
 /// options, all of them except `-help` are refused.

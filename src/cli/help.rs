@@ -14,6 +14,12 @@ const INDENT: usize = 10;
 /// How a command line is made up.
 pub(super) const USAGE: &str = "supervise [OPTIONS] [--] COMMAND [ARG...]";
 
+/// The other ones.
+const OTHER_USAGES: [&str; 2] = [
+    "supervise [OPTIONS] --services FILE",
+    "supervise --status [FILE]",
+];
+
 const ABOUT: &str = "\
 Run COMMAND, forward signals to it and reap orphaned processes. When asked to stop, give COMMAND \
 and every other process a grace period, then send SIGKILL.";
@@ -33,6 +39,9 @@ pub(super) fn text() -> String {
     let mut text = String::new();
     wrap(&mut text, 0, ABOUT.split(' '));
     let _ = writeln!(text, "\nUsage: {USAGE}");
+    for usage in OTHER_USAGES {
+        let _ = writeln!(text, "       {usage}");
+    }
     for (heading, options) in OPTIONS {
         let _ = writeln!(text, "\n{heading}:");
         for option in *options {
@@ -52,7 +61,7 @@ fn describe(text: &mut String, option: &Opt) {
         Some(short) => format!("-{short}, "),
         None => " ".repeat(4),
     };
-    let value = option.value().map(|name| format!(" {name}"));
+    let value = option.shown_value().map(|name| format!(" {name}"));
     let value = value.unwrap_or_default();
     let _ = writeln!(text, "  {short}--{}{value}", option.long);
     let repeatable = matches!(option.kind, Kind::List(_)).then_some(". Repeatable");

@@ -1,18 +1,20 @@
 //! The command line and the environment, read into [`Settings`].
 
 mod advice;
+mod check;
 mod help;
 mod options;
 mod reader;
+mod services;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::settings::Settings;
+use crate::settings::{ServicesRun, Settings};
 pub(crate) use options::PREFIX;
 use options::{Kind, Opt};
 use reader::Reader;
@@ -22,6 +24,10 @@ use reader::Reader;
 pub(crate) enum Invocation {
     /// Run a command.
     Run(Box<Settings>),
+    /// Run several services.
+    Services(Box<ServicesRun>),
+    /// Print the state of the services, from this status file.
+    Status(Option<PathBuf>),
     /// Print this to stdout.
     Print(String),
 }
@@ -29,7 +35,7 @@ pub(crate) enum Invocation {
 /// The parser of the command line. It knows no texts, see [`help`].
 fn parser() -> Command {
     let command = Arg::new("command")
-        .required(true)
+        .required_unless_present_any(services::INSTEAD_OF_COMMAND)
         .num_args(1..)
         .trailing_var_arg(true)
         .value_parser(value_parser!(OsString));
@@ -55,6 +61,11 @@ fn argument(option: &Opt) -> Arg {
             // So that a negative number gets our words, not "unknown option".
             .allow_hyphen_values(true)
             .action(ArgAction::Append),
+        Kind::Optional(name) => argument
+            .value_name(name)
+            .value_parser(value_parser!(OsString))
+            .num_args(0..=1)
+            .action(ArgAction::Append),
         Kind::Help => argument.action(ArgAction::Help),
         Kind::Version => argument.action(ArgAction::Version),
     }
@@ -64,11 +75,12 @@ fn argument(option: &Opt) -> Arg {
 /// with [`PREFIX`].
 ///
 /// # Errors
-/// One line: what is wrong, with which value, and what to use instead.
+/// Lines, more than one only about files of services: what is wrong, with which value, and
+/// what to use instead.
 pub(crate) fn read(
     arguments: &[OsString],
     environment: &[(OsString, OsString)],
-) -> Result<Invocation, String> {
+) -> Result<Invocation, Vec<String>> {
     let Some(command) = without_options(arguments) else {
         return with_options(arguments, environment);
     };
@@ -77,7 +89,8 @@ pub(crate) fn read(
         command: command.iter().collect(),
         environment,
     }
-    .settings()?;
+    .settings()
+    .map_err(|why| vec![why])?;
     Ok(Invocation::Run(Box::new(settings)))
 }
 
@@ -87,20 +100,25 @@ pub(crate) fn read(
 fn with_options(
     arguments: &[OsString],
     environment: &[(OsString, OsString)],
-) -> Result<Invocation, String> {
-    match parser().try_get_matches_from(arguments) {
-        Ok(matches) => {
-            let settings = Reader {
-                matches: Some(&matches),
-                command: command_words(&matches),
-                environment,
-            }
-            .settings()
-            .map_err(|why| advice::long_with_one_dash(arguments).unwrap_or(why))?;
-            Ok(Invocation::Run(Box::new(settings)))
-        }
-        Err(error) => instead_of_a_run(arguments, &error),
+) -> Result<Invocation, Vec<String>> {
+    let matches = match parser().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return instead_of_a_run(arguments, &error).map_err(|why| vec![why]),
+    };
+    let reader = Reader {
+        matches: Some(&matches),
+        command: command_words(&matches),
+        environment,
+    };
+    if services::are_meant(&matches) {
+        return reader.services();
     }
+    let settings = reader.settings();
+    let settings = settings.map_err(|why| {
+        let advice = advice::long_with_one_dash(arguments);
+        vec![advice.unwrap_or(why)]
+    })?;
+    Ok(Invocation::Run(Box::new(settings)))
 }
 
 /// What the parser found instead of a command to run.
@@ -170,7 +188,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.into(), value.into()))
             .collect();
-        read(&arguments, &environment)
+        read(&arguments, &environment).map_err(|lines| lines.join("\n"))
     }
 
     #[track_caller]
@@ -533,7 +551,9 @@ mod tests {
         let empty = ["supervise", "--rehearse", "", "cmd"].map(OsString::from);
         assert_eq!(
             read(&empty, &[]),
-            Err("--rehearse: '' is not a duration; use for example 5s or ready".to_owned())
+            Err(vec![
+                "--rehearse: '' is not a duration; use for example 5s or ready".to_owned()
+            ])
         );
     }
 

@@ -15,6 +15,8 @@ pub(crate) struct Opt {
     pub(crate) variable: bool,
     /// The value without option and variable, where there is one.
     pub(crate) default: Option<&'static str>,
+    /// Whether it is about COMMAND, and refused with `--services`.
+    pub(crate) of_command: bool,
     /// What it does, in one sentence or two; the first clause serves the completions.
     pub(crate) help: &'static str,
     /// What the documents add to that: paragraphs, lists, `code` and [links](..).
@@ -36,6 +38,8 @@ pub(crate) enum Kind {
     Value(&'static str),
     /// A value of this name, any number of times; a variable has them separated by commas.
     List(&'static str),
+    /// A value of this name, or nothing.
+    Optional(&'static str),
     /// Nothing; it prints the help.
     Help,
     /// Nothing; it prints the version.
@@ -50,6 +54,7 @@ impl Opt {
             kind,
             variable: false,
             default: None,
+            of_command: false,
             help: "",
             #[cfg(test)]
             doc: "",
@@ -75,6 +80,13 @@ impl Opt {
     const fn default(self, default: &'static str) -> Self {
         Self {
             default: Some(default),
+            ..self
+        }
+    }
+
+    const fn of_command(self) -> Self {
+        Self {
+            of_command: true,
             ..self
         }
     }
@@ -105,11 +117,19 @@ impl Opt {
         self
     }
 
-    /// The name of the value that follows, if one does.
+    /// The name of the value that follows, if one must.
     pub(crate) fn value(&self) -> Option<&'static str> {
         match self.kind {
             Kind::Value(name) | Kind::List(name) => Some(name),
-            Kind::Switch | Kind::Count | Kind::Help | Kind::Version => None,
+            Kind::Switch | Kind::Count | Kind::Optional(_) | Kind::Help | Kind::Version => None,
+        }
+    }
+
+    /// The name of the value that follows, in brackets if none may follow.
+    pub(crate) fn shown_value(&self) -> Option<String> {
+        match self.kind {
+            Kind::Optional(name) => Some(format!("[{name}]")),
+            _ => self.value().map(str::to_owned),
         }
     }
 }
@@ -152,6 +172,7 @@ pub(crate) const OPTIONS: &[(&str, &[Opt])] = &[
     ("Signals", SIGNALS),
     ("Exit status", EXIT_STATUS),
     ("Service manager", SERVICE_MANAGER),
+    ("Several services", SERVICES),
     ("Reports", REPORTS),
     ("Logging", LOGGING),
     ("Help", HELP),
@@ -219,6 +240,7 @@ const SIGNALS: &[Opt] = &[
     Opt::new("process-group", Kind::Switch)
         .short('g')
         .variable()
+        .of_command()
         .help("Forward signals to the process group of COMMAND, not to COMMAND only")
         .doc(
             "Not for pipelines on a terminal, because the process group of COMMAND has the \
@@ -226,10 +248,12 @@ const SIGNALS: &[Opt] = &[
         ),
     Opt::new("single-child", Kind::Switch)
         .short('c')
+        .of_command()
         .help("Forward signals to COMMAND only (the default); overrides SUPERVISE_PROCESS_GROUP"),
     Opt::new("rewrite", Kind::List("FROM:TO"))
         .short('r')
         .variable()
+        .of_command()
         .help("Forward signal TO when FROM is received; FROM:0 drops FROM")
         .doc(
             "A dropped signal is not a stop request. Signals that COMMAND receives from the \
@@ -254,10 +278,12 @@ const EXIT_STATUS: &[Opt] = &[
     Opt::new("remap-exit", Kind::List("CODE"))
         .short('e')
         .variable()
+        .of_command()
         .help("Exit with 0 if the status of COMMAND is CODE (128+N: killed by signal N)")
         .doc("This does not apply to a COMMAND that cannot be executed."),
     Opt::new("no-reraise", Kind::Switch)
         .variable()
+        .of_command()
         .help(
             "Exit with 128+N when signal N kills COMMAND, instead of being killed by the same \
              signal",
@@ -265,10 +291,52 @@ const EXIT_STATUS: &[Opt] = &[
         .doc("As PID 1 `supervise` always exits with 128+N."),
 ];
 
-const SERVICE_MANAGER: &[Opt] = &[Opt::new("no-notify-relay", Kind::Switch).variable().help(
-    "Leave NOTIFY_SOCKET unchanged: COMMAND notifies the service manager directly (needs \
-     NotifyAccess=all)",
-)];
+const SERVICE_MANAGER: &[Opt] = &[Opt::new("no-notify-relay", Kind::Switch)
+    .variable()
+    .of_command()
+    .help(
+        "Leave NOTIFY_SOCKET unchanged: COMMAND notifies the service manager directly (needs \
+         NotifyAccess=all)",
+    )];
+
+const SERVICES: &[Opt] = &[
+    Opt::new("services", Kind::List("FILE"))
+        .short('f')
+        .help(
+            "Run the services that FILE describes, or all *.toml files of a directory: each \
+             starts when those that it depends on are ready, and they stop in reverse order \
+             within the one grace period",
+        )
+        .doc(
+            "The grace period has no default then: set it by `--grace`, its variable, or in the \
+             file. `--services` cannot be combined with COMMAND yet.",
+        ),
+    Opt::new("check", Kind::Switch)
+        .help(
+            "Check the files of --services, print the order of the start and of the stop with \
+             the time of each service, and exit",
+        )
+        .doc(
+            "Nothing is started. A program, directory, user or variable that is missing is a \
+             warning, so that the files can be checked outside the image.",
+        ),
+    Opt::new("status", Kind::Optional("FILE"))
+        .help(
+            "Print the state of each service, from the status file FILE, and exit with 0 if all \
+             are ready, with 1 otherwise",
+        )
+        .doc(
+            "Without FILE the default of `--status-file` is read. The exit status is 125 if no \
+             `supervise` runs that writes the file. Use it as the health check of a container.",
+        ),
+    Opt::new("status-file", Kind::Value("FILE"))
+        .help("Keep the state of the services in FILE, for --status")
+        .doc(
+            "By default it is supervise.status in the directory that RUNTIME_DIRECTORY names, \
+             otherwise in /run/supervise, or /tmp/supervise-UID.status where that cannot be \
+             written.",
+        ),
+];
 
 const REPORTS: &[Opt] = &[
     Opt::new("report", Kind::Value("FILE"))

@@ -9,12 +9,13 @@ use std::time::Duration;
 use clap::ArgMatches;
 use clap::parser::ValuesRef;
 
-use super::advice::{NO_FILE_NAME, unknown_variables};
+use super::advice::unknown_variables;
 use super::options::{is_variable_of, variable_name};
 use crate::decide::rules::{Grace, LeftoverPolicy};
 use crate::settings::values::StopOn;
 use crate::settings::{
-    Command, DEFAULT_LIMIT, ForwardTo, LogFormat, RehearseAt, ReportPath, Run, Settings, values,
+    Command, DEFAULT_LIMIT, ForwardTo, General, LogFormat, RehearseAt, ReportPath, Run, Settings,
+    values,
 };
 use crate::signal::Signal;
 
@@ -27,6 +28,20 @@ fn report_to(source: String, path: &OsStr) -> Result<Option<ReportPath>, String>
     Ok(Some(ReportPath { source, path }))
 }
 
+/// Refuses an option that stands where the file name of another one is missing.
+pub(super) fn file_name<'a>(id: &str, path: &'a OsStr) -> Result<&'a OsStr, String> {
+    if path.is_empty() || path == "--" {
+        return Err(format!("--{id}: a file name is missing"));
+    }
+    if path.len() > 1 && path.as_bytes().starts_with(b"-") {
+        let path = path.to_string_lossy();
+        return Err(format!(
+            "--{id}: a file name is missing before '{path}'; for a file of that name use ./{path}"
+        ));
+    }
+    Ok(path)
+}
+
 /// The sources of values.
 pub(super) struct Reader<'a> {
     /// The options; `None` if the command line has none.
@@ -37,9 +52,9 @@ pub(super) struct Reader<'a> {
 }
 
 /// One value, and the option or variable that it was given by, for error messages.
-struct Given {
-    source: String,
-    value: String,
+pub(super) struct Given {
+    pub(super) source: String,
+    pub(super) value: String,
 }
 
 impl Given {
@@ -56,7 +71,10 @@ impl Given {
         }
     }
 
-    fn read<T>(&self, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
+    pub(super) fn read<T>(
+        &self,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<T, String> {
         parse(&self.value).map_err(|why| format!("{}: {why}", self.source))
     }
 }
@@ -122,17 +140,35 @@ impl Reader<'_> {
             );
         }
 
+        let General {
+            parent_death,
+            log_format,
+            log,
+            warn_on_reap,
+            warnings,
+        } = self.general()?;
         Ok(Run {
             grace,
             stop_delay,
             stop_on,
             stop_on_by_default: stop_on.without(named),
-            parent_death: self.value("parent-death-signal", None, |text| {
-                values::parse_signal(text).map(Some)
-            })?,
+            parent_death,
             report: self.report()?,
             report_limit: self.value("report-limit", DEFAULT_LIMIT, values::parse_report_limit)?,
             rehearse,
+            log_format,
+            log,
+            warn_on_reap,
+            warnings,
+        })
+    }
+
+    /// What holds with services too.
+    pub(super) fn general(&self) -> Result<General, String> {
+        Ok(General {
+            parent_death: self.value("parent-death-signal", None, |text| {
+                values::parse_signal(text).map(Some)
+            })?,
             log_format: self.value("log-format", LogFormat::Text, values::parse_log_format)?,
             log: self.log()?,
             warn_on_reap: self.switch("warn-on-reap")?,
@@ -143,17 +179,7 @@ impl Reader<'_> {
     /// A path may be any bytes.
     fn report(&self) -> Result<Option<ReportPath>, String> {
         if let Some(path) = self.values("report").and_then(Iterator::last) {
-            if *path == *"--" {
-                return Err(NO_FILE_NAME.to_owned());
-            }
-            if path.len() > 1 && path.as_bytes().starts_with(b"-") {
-                let path = path.to_string_lossy();
-                return Err(format!(
-                    "--report: a file name is missing before '{path}'; for a file of that name \
-                     use ./{path}"
-                ));
-            }
-            return report_to("--report".to_owned(), path);
+            return report_to("--report".to_owned(), file_name("report", path)?);
         }
         match self.env_value("report").filter(|path| !path.is_empty()) {
             Some(path) => report_to(variable_name("report"), path),
@@ -223,7 +249,7 @@ impl Reader<'_> {
     }
 
     /// The values of an option on the command line.
-    fn values(&self, id: &str) -> Option<ValuesRef<'_, OsString>> {
+    pub(super) fn values(&self, id: &str) -> Option<ValuesRef<'_, OsString>> {
         self.matches?.get_many(id)
     }
 
@@ -245,7 +271,7 @@ impl Reader<'_> {
 
     /// The values of an option that may be given more than once. Each may be
     /// several, separated by commas.
-    fn list(&self, id: &str) -> Result<Vec<Given>, String> {
+    pub(super) fn list(&self, id: &str) -> Result<Vec<Given>, String> {
         let split = |given: &Given| -> Vec<Given> {
             given
                 .value
@@ -260,7 +286,7 @@ impl Reader<'_> {
     }
 
     /// The value of an option that may be given once, or else the default.
-    fn value<T>(
+    pub(super) fn value<T>(
         &self,
         id: &str,
         default: T,
@@ -272,7 +298,7 @@ impl Reader<'_> {
         }
     }
 
-    fn one(&self, id: &str) -> Result<Option<Given>, String> {
+    pub(super) fn one(&self, id: &str) -> Result<Option<Given>, String> {
         let mut given = self.given(id)?;
         if given.len() > 1 {
             return Err(format!(
@@ -298,7 +324,7 @@ impl Reader<'_> {
     }
 
     /// What an option's environment variable says; empty counts as unset.
-    fn variable(&self, id: &str) -> Result<Option<Given>, String> {
+    pub(super) fn variable(&self, id: &str) -> Result<Option<Given>, String> {
         let value = self.env_value(id).filter(|value| !value.is_empty());
         value
             .map(|value| Given::new(variable_name(id), value))

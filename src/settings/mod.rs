@@ -1,14 +1,6 @@
 //! The settings of a run: plain values, already checked.
 
 pub(crate) mod nearest;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        unused_imports,
-        reason = "the run of several services is to use it"
-    )
-)]
 pub(crate) mod services;
 pub(crate) mod values;
 
@@ -16,6 +8,9 @@ use std::ffi::CString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use services::Services;
+
+use crate::decide::plan::rules::Rules;
 use crate::decide::rules::{Grace, LeftoverPolicy};
 use crate::signal::{Signal, SignalSet};
 
@@ -33,6 +28,34 @@ pub(crate) struct Settings {
     pub(crate) run: Run,
     /// What is about the command.
     pub(crate) command: Command,
+}
+
+/// Everything that can be set for a run of several services.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServicesRun {
+    /// What holds with a command too. It has all warnings, those about the files as well.
+    pub(crate) run: General,
+    /// The services, and how all of them are stopped.
+    pub(crate) services: Services,
+    /// The rules of the plan, made from them.
+    pub(crate) rules: Rules,
+    /// Where the status file is written, if that was given.
+    pub(crate) status_file: Option<PathBuf>,
+}
+
+/// What holds with a command and with services.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct General {
+    /// The signal that the kernel sends us when our parent exits.
+    pub(crate) parent_death: Option<Signal>,
+    /// How log lines are written.
+    pub(crate) log_format: LogFormat,
+    /// What is logged: a filter that `env_logger` parses and [`values::check_log_filter`] accepts.
+    pub(crate) log: String,
+    /// Whether to warn of each reaped orphan.
+    pub(crate) warn_on_reap: bool,
+    /// Warnings about what was given; the run starts nevertheless.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// How a run is stopped, and what is told of it.

@@ -67,7 +67,9 @@ pub(crate) fn zsh() -> String {
         let (repeated, excluded) = match option.kind {
             Kind::Count | Kind::List(_) => ("*", String::new()),
             Kind::Help | Kind::Version => ("", "(- *)".to_owned()),
-            Kind::Switch | Kind::Value(_) => ("", format!("({})", forms(option).join(" "))),
+            Kind::Switch | Kind::Value(_) | Kind::Optional(_) => {
+                ("", format!("({})", forms(option).join(" ")))
+            }
         };
         // After them: where the value may stand.
         let forms: Vec<String> = forms(option)
@@ -90,6 +92,10 @@ pub(crate) fn zsh() -> String {
             };
             format!(":{}:{action}", name.replace(':', "\\:"))
         });
+        let value = match option.kind {
+            Kind::Optional(name) => Some(format!("::{name}:_files")),
+            _ => value,
+        };
         format!(
             "    '{excluded}{repeated}{forms}[{}]{}' \\\n",
             brief(option),

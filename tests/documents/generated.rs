@@ -88,7 +88,12 @@ fn description(option: &Opt) -> String {
         " "
     };
     let text = format!("{}.{repeatable}{separator}{}", option.help, option.doc);
-    text.trim_end().to_owned()
+    let alone = if option.of_command {
+        " Not with `--services`."
+    } else {
+        ""
+    };
+    format!("{}{alone}", text.trim_end())
 }
 
 /// The paragraphs of a description; each line of a list is one, with its first word.
@@ -145,9 +150,10 @@ fn man_option(page: &mut String, option: &Opt) {
         write!(page, "\\fB\\-{short}\\fR, ").unwrap();
     }
     write!(page, "\\fB{}\\fR", literal(&format!("--{}", option.long))).unwrap();
-    let value = option.value().unwrap_or_default();
-    if !value.is_empty() {
-        write!(page, " \\fI{}\\fR", value.replace(':', "\\fB:\\fI")).unwrap();
+    if let Some(value) = option.shown_value() {
+        let value = value.replace(':', "\\fB:\\fI");
+        let value = value.replace('[', "\\fR[\\fI").replace(']', "\\fR]");
+        write!(page, " \\fI{value}\\fR").unwrap();
     }
     page.push('\n');
     let mut in_list = false;
@@ -284,7 +290,7 @@ fn markdown() -> String {
 /// The forms of an option, with its value.
 fn forms(option: &Opt) -> String {
     let short = option.short.map(|short| format!("`-{short}`, "));
-    let value = option.value().map(|name| format!(" {name}"));
+    let value = option.shown_value().map(|name| format!(" {name}"));
     let (short, value) = (short.unwrap_or_default(), value.unwrap_or_default());
     format!("{short}`--{}{value}`", option.long)
 }

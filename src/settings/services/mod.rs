@@ -11,6 +11,7 @@ mod keys;
 mod programs;
 mod read;
 mod ready;
+mod rules;
 mod service;
 mod syntax;
 mod text;
@@ -30,6 +31,7 @@ use crate::decide::rules::Grace;
 use crate::signal::{Signal, SignalSet};
 
 pub(crate) use read::read;
+pub(crate) use rules::rules;
 pub(crate) use user::{Account, User};
 pub(crate) use world::{Us, World};
 
