@@ -55,7 +55,7 @@ impl Plan<'_> {
             State::Ended => service.restart.is_none(),
             _ => false,
         };
-        !service.ready && !(is_over && !self.rules.of(id).essential)
+        !service.ready && (!is_over || self.rules.of(id).essential)
     }
 
     /// Starts a service, after a look at whether something answers in its place.

@@ -88,17 +88,14 @@ impl Plan<'_> {
     pub(crate) fn condition(&self, id: Id) -> Condition {
         let service = self.service(id);
         match service.state {
-            State::Waiting => Condition::Waiting,
-            State::Probing => Condition::Starting,
             State::Started | State::Executed if service.stopped => Condition::Stopping,
             State::Started | State::Executed if service.ready => Condition::Ready,
-            State::Started | State::Executed => Condition::Starting,
-            State::Pausing => Condition::Restarting,
-            State::Ended if service.restart.is_some() => Condition::Restarting,
-            State::Ended => Condition::Stopping,
+            State::Started | State::Executed | State::Probing => Condition::Starting,
+            State::Ended if service.restart.is_none() => Condition::Stopping,
+            State::Ended | State::Pausing => Condition::Restarting,
             State::Finished if service.failed => Condition::Failed,
             State::Finished if service.outcome.is_some() => Condition::Done,
-            State::Finished => Condition::Waiting,
+            State::Finished | State::Waiting => Condition::Waiting,
         }
     }
 
