@@ -15,6 +15,10 @@
 mod command;
 mod http;
 mod socket;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, Instant};
 

@@ -90,3 +90,132 @@ fn status(answer: &[u8]) -> Option<u16> {
     let code = std::str::from_utf8(code).ok()?.parse().ok()?;
     (is_whole && digits).then_some(code)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener};
+    use std::sync::mpsc;
+    use std::thread;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::run::check::testing::{refusing, second};
+
+    /// Makes a request of a server that answers so, and returns what the server received.
+    fn get_from(
+        answer: impl FnOnce(&mut TcpStream) + Send + 'static,
+    ) -> (Result<(), String>, Vec<u8>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tell, received) = mpsc::channel();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.extend(byte);
+            }
+            tell.send(request).unwrap();
+            answer(&mut stream);
+        });
+        let result = get(&request(address, "/health?a=b"), &second());
+        let received = received.recv().unwrap();
+        server.join().unwrap();
+        (result, received)
+    }
+
+    fn request(address: SocketAddr, path: &str) -> Request {
+        Request {
+            addresses: vec![address],
+            host: "example:8000".to_owned(),
+            path: path.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_status_of_the_answer_decides() {
+        let refused = |why: &str| Err(why.to_owned());
+        for (answer, expected) in [
+            ("HTTP/1.1 200 OK\r\n\r\n", Ok(())),
+            ("HTTP/1.0 204\r\n\r\n", Ok(())),
+            ("HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\n\r\n", Ok(())),
+            ("HTTP/1.1 399 x\n\n", Ok(())),
+            ("HTTP/1.1 200", Ok(())),
+            ("HTTP/1.1 400 Bad\r\n\r\n", refused("HTTP status 400")),
+            ("HTTP/1.1 404 Not Found\r\n\r\n", refused("HTTP status 404")),
+            ("HTTP/1.1 500 Error\r\n\r\n", refused("HTTP status 500")),
+            ("HTTP/1.1 199 x\r\n\r\n", refused("HTTP status 199")),
+            ("HTTP/1.1 2000 OK\r\n\r\n", refused(NO_HTTP)),
+            ("HTTP/1.1 20\r\n\r\n", refused(NO_HTTP)),
+            ("HTTP/1.1 +20 OK\r\n\r\n", refused(NO_HTTP)),
+            ("HTTP/1.1\r\n\r\n", refused(NO_HTTP)),
+            ("HTTP/1.1 ", refused(NO_HTTP)),
+            ("SSH-2.0-OpenSSH_9.2\r\n", refused(NO_HTTP)),
+            ("200 OK\r\n", refused(NO_HTTP)),
+            ("\n", refused(NO_HTTP)),
+            ("", refused("the connection was closed without an answer")),
+        ] {
+            let (result, _) = get_from(|stream| stream.write_all(answer.as_bytes()).unwrap());
+            assert_eq!(result, expected, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn the_request_names_the_host_and_the_path() {
+        let (_, received) = get_from(|_| {});
+        let expected = "GET /health?a=b HTTP/1.1\r\nHost: example:8000\r\nUser-Agent: supervise\r\n\
+                        Connection: close\r\n\r\n";
+        assert_eq!(String::from_utf8(received).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_answer_may_come_in_pieces_and_have_no_end() {
+        let (result, _) = get_from(|stream| {
+            stream.set_nodelay(true).unwrap();
+            for byte in b"HTTP/1.1 503 Service Unavailable" {
+                // The other end may have gone.
+                let _ = stream.write_all(&[*byte]);
+            }
+        });
+        assert_eq!(result, Err("HTTP status 503".to_owned()));
+        for (start, expected) in [("HTTP/1.1 200 ", Ok(())), ("X", Err(NO_HTTP.to_owned()))] {
+            let (result, _) = get_from(move |stream| {
+                let _ = stream.write_all(start.as_bytes());
+                while stream.write_all(&[b'x'; 4096]).is_ok() {}
+            });
+            assert_eq!(result, expected, "{start}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_or_not_fast_enough_is_not_waited_for() {
+        let (done, wait) = mpsc::channel::<()>();
+        let server = thread::spawn(move || {
+            get_from(move |stream| {
+                let _ = stream.write_all(b"HTTP/1.1 2");
+                let _ = wait.recv();
+            })
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let silent = get(&request(listener.local_addr().unwrap(), "/"), &second());
+        assert_eq!(silent, Err("no answer within 1s".to_owned()));
+        // The request does not fit into the buffers.
+        let long = "/".to_owned() + &"x".repeat(20_000_000);
+        let unread = get(&request(listener.local_addr().unwrap(), &long), &second());
+        assert_eq!(unread, Err("no answer within 1s".to_owned()));
+        done.send(()).unwrap_or_default();
+        let (slow, _) = server.join().unwrap();
+        assert_eq!(slow, Err("no answer within 1s".to_owned()));
+        let refused = get(&request(refusing(), "/"), &second());
+        assert_eq!(refused, Err("connection refused".to_owned()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_upsets_it(answer in proptest::collection::vec(any::<u8>(), 0..20)) {
+            let _ = status(&answer);
+        }
+    }
+}

@@ -91,3 +91,117 @@ pub(super) fn lower_case(text: &str) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::{UnixDatagram, UnixListener};
+
+    use nix::sys::socket::{Backlog, SockaddrStorage, bind, getsockname, listen};
+
+    use super::*;
+    use crate::run::check::testing::{Folder, refusing, second};
+
+    /// An address of this machine, and a socket that is bound to it without being shared.
+    fn bound(port: u16) -> nix::Result<(SocketAddr, OwnedFd)> {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let own = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        bind(own.as_raw_fd(), &SockaddrStorage::from(address))?;
+        let name: SockaddrStorage = getsockname(own.as_raw_fd())?;
+        let port = name.as_sockaddr_in().unwrap().port();
+        Ok((SocketAddr::from(([127, 0, 0, 1], port)), own))
+    }
+
+    #[test]
+    fn any_address_may_accept() {
+        let refused = refusing();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let accepts = listener.local_addr().unwrap();
+        for (addresses, expected) in [
+            (&[accepts][..], Ok(())),
+            (&[refused, accepts], Ok(())),
+            (&[accepts, refused], Ok(())),
+            (&[refused], Err("connection refused")),
+            (&[refused, refused], Err("connection refused")),
+        ] {
+            let result = connect(addresses, &second()).map(drop);
+            assert_eq!(result, expected.map_err(str::to_owned), "{addresses:?}");
+        }
+    }
+
+    #[test]
+    fn a_listener_with_a_full_queue_does_not_accept_nor_use_up_the_time() {
+        let (full, listener) = bound(0).unwrap();
+        listen(&listener, Backlog::new(0).unwrap()).unwrap();
+        let mut queue = Vec::new();
+        while let Ok(stream) = TcpStream::connect_timeout(&full, Duration::from_millis(200)) {
+            queue.push(stream);
+            assert!(queue.len() < 50, "the queue has no end");
+        }
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let other = other.local_addr().unwrap();
+        assert_eq!(connect(&[full, other], &second()).map(drop), Ok(()));
+        let alone = connect(&[full], &second()).map(drop);
+        assert_eq!(alone, Err("no answer within 1s".to_owned()));
+        let both = connect(&[full, refusing()], &second()).map(drop);
+        assert_eq!(both, Err("no answer within 1s".to_owned()));
+    }
+
+    #[test]
+    fn a_connection_to_itself_is_refused_and_leaves_the_port_free() {
+        let (address, own) = bound(0).unwrap();
+        nix::sys::socket::connect(own.as_raw_fd(), &SockaddrStorage::from(address)).unwrap();
+        let error = refuse_self(TcpStream::from(own)).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED));
+        bound(address.port()).unwrap();
+    }
+
+    #[test]
+    fn a_unix_socket_of_any_type_may_accept() {
+        let folder = Folder::new();
+        let path = folder.path("socket");
+        let refused = |why: &str| Err(why.to_owned());
+        assert_eq!(connect_unix(&path), refused("no such file or directory"));
+        let listener = UnixListener::bind(&path).unwrap();
+        assert_eq!(connect_unix(&path), Ok(()));
+        drop(listener);
+        assert_eq!(connect_unix(&path), refused("connection refused"));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(connect_unix(&path), refused("connection refused"));
+        std::fs::remove_file(&path).unwrap();
+        let datagrams = UnixDatagram::bind(&path).unwrap();
+        assert_eq!(connect_unix(&path), Ok(()));
+        drop(datagrams);
+        std::fs::remove_file(&path).unwrap();
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let packets = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
+        bind(packets.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        assert_eq!(connect_unix(&path), refused("connection refused"));
+        listen(&packets, Backlog::new(0).unwrap()).unwrap();
+        assert_eq!(connect_unix(&path), Ok(()));
+    }
+
+    #[test]
+    fn a_unix_socket_with_a_full_queue_does_not_accept() {
+        let folder = Folder::new();
+        let path = folder.path("socket");
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let listener = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+        bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        listen(&listener, Backlog::new(0).unwrap()).unwrap();
+        // Each leaves its connection in the queue.
+        let mut accepted = 0;
+        let full = loop {
+            match connect_unix(&path) {
+                Ok(()) => accepted += 1,
+                Err(why) => break why,
+            }
+            assert!(accepted < 50, "the queue has no end");
+        };
+        assert_eq!(full, "the queue of the listener is full");
+        assert!(accepted > 0);
+    }
+}
