@@ -17,6 +17,7 @@ mod harness;
 #[allow(dead_code, reason = "the program uses what is not used here")]
 #[path = "../../src/cli/options.rs"]
 mod options;
+mod services;
 
 use std::collections::BTreeSet;
 use std::path::Path;

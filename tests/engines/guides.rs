@@ -118,6 +118,9 @@ fn follow(guide: &str, image_of: Option<&str>) {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     for entry in examples.read_dir().unwrap() {
         let path = entry.unwrap().path();
+        if path.is_dir() {
+            continue;
+        }
         std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
     }
     if let Some(other) = image_of {

@@ -125,6 +125,9 @@ fn shell() -> PathBuf {
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
         for entry in examples.read_dir().unwrap() {
             let path = entry.unwrap().path();
+            if path.is_dir() {
+                continue;
+            }
             copy(
                 &path,
                 folder.join("examples").join(path.file_name().unwrap()),

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+# Starts the services, sends items without pause, sends SIGTERM at a random moment, and
+# counts the items that were acknowledged and are not stored.
+#
+#   try.py [--rounds N] [--seed N] [--pid1] COMMAND [ARG...]
+#
+#   try.py supervise -f services.toml
+#   try.py ./services.sh
+#
+# With --pid1 (as root), COMMAND runs as PID 1 of a PID namespace. Exits with 1 if an
+# item was lost.
+
+import argparse
+import contextlib
+import os
+import pathlib
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+import check
+
+HERE = pathlib.Path(__file__).resolve().parent
+UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--"]
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return listener.getsockname()[1]
+
+
+def count_lines(path):
+    return len(check.read(path))
+
+
+def children(pid):
+    return pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def one_stop(command, is_pid1, choose):
+    """Returns the numbers of items: acknowledged, stored, lost."""
+    with tempfile.TemporaryDirectory() as folder:
+        port = free_port()
+        environment = dict(os.environ, DATA=folder, PORT=str(port))
+        acknowledged = f"{folder}/acknowledged"
+        client = subprocess.Popen([f"{HERE}/client.py", str(port), acknowledged])
+        words = UNSHARE + command if is_pid1 else command
+        services = subprocess.Popen(words, cwd=HERE, env=environment, start_new_session=True)
+
+        # In one of four rounds this is somewhere in the start, otherwise after a
+        # number of acknowledged items and at any moment between two of them.
+        if choose.randrange(4) == 0:
+            time.sleep(choose.uniform(0, 0.6))
+        else:
+            wanted = choose.randrange(1, 300)
+            while services.poll() is None and count_lines(acknowledged) < wanted:
+                time.sleep(0.001)
+            time.sleep(choose.uniform(0, 0.02))
+
+        if services.poll() is None:
+            # A process that runs as PID 1 is the only child of unshare.
+            pid = children(services.pid) if is_pid1 else [services.pid]
+            os.kill(int(pid[0]), signal.SIGTERM)
+        services.wait(timeout=60)
+        client.terminate()
+        client.wait()
+        # What a shell that was killed has left behind.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(services.pid, signal.SIGKILL)
+        return check.compare(acknowledged, f"{folder}/stored")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--pid1", action="store_true")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    options = parser.parse_args()
+
+    choose = random.Random(options.seed)
+    rounds = [one_stop(options.command, options.pid1, choose) for _ in range(options.rounds)]
+    acknowledged, _, lost = map(sum, zip(*rounds))
+    with_losses = sum(lost > 0 for _, _, lost in rounds)
+    print(
+        f"stopped {options.rounds} times: acknowledged {acknowledged} items, lost {lost}, "
+        f"in {with_losses} stops (seed {options.seed})"
+    )
+    sys.exit(lost > 0)
+
+
+main()

@@ -1,0 +1,80 @@
+//! The services in `examples/services`: stopped at random moments, they lose nothing under
+//! `supervise`, and items under a shell.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::harness::*;
+use crate::root;
+
+/// Stops the services so often, and returns what the example program printed.
+#[track_caller]
+fn stop(home: Home, rounds: u32, command: &[&str]) -> (Option<i32>, String) {
+    let folder = Path::new(SUPERVISE).parent().unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let mut program = Command::new(root().join("examples/services/try.py"));
+    program.args(["--rounds", &rounds.to_string()]);
+    if home.is_pid1() {
+        program.arg("--pid1");
+    }
+    let output = program
+        .args(command)
+        .env("PATH", path)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    (output.status.code(), printed.concat())
+}
+
+/// As an ordinary process and, if this is root, as PID 1.
+fn places() -> Vec<Home> {
+    let mut places = homes_without_user_namespace();
+    if !is_root() {
+        places.truncate(1);
+    }
+    places
+}
+
+#[track_caller]
+fn nothing_is_lost(rounds: u32) {
+    for home in places() {
+        let (code, printed) = stop(home, rounds, &[SUPERVISE, "-f", "services.toml"]);
+        assert_eq!(code, Some(0), "{home:?}: {printed}");
+        let total = printed.lines().find(|line| line.starts_with("stopped"));
+        println!("{home:?}: {}", total.unwrap());
+    }
+}
+
+#[test]
+#[ignore = "services do not run yet"]
+fn services_lose_nothing_when_they_are_stopped() {
+    if lacks("python3") {
+        return;
+    }
+    nothing_is_lost(3);
+}
+
+#[test]
+#[ignore = "takes ten minutes: cargo test --test documents -- --ignored --nocapture two_hundred"]
+fn services_lose_nothing_in_two_hundred_stops() {
+    nothing_is_lost(200);
+    for home in places() {
+        let (_, printed) = stop(home, 200, &["./services.sh"]);
+        let total = printed.lines().find(|line| line.starts_with("stopped"));
+        println!("{home:?}, in a shell: {}", total.unwrap());
+    }
+}
+
+#[test]
+fn the_shell_that_starts_the_same_services_loses_items() {
+    if lacks("python3") {
+        return;
+    }
+    for home in places() {
+        // With this seed no stop is during the start, when the worker has no items yet.
+        let (code, printed) = stop(home, 2, &["--seed", "4", "./services.sh"]);
+        assert_eq!(code, Some(1), "{home:?}: {printed}");
+        assert!(printed.contains("acknowledged"), "{home:?}: {printed}");
+    }
+}
