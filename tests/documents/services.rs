@@ -1,6 +1,7 @@
 //! The services in `examples/services`: stopped at random moments, they lose nothing under
 //! `supervise`, and items under a shell.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -42,7 +43,7 @@ fn nothing_is_lost(rounds: u32) {
         let (code, printed) = stop(home, rounds, &[SUPERVISE, "-f", "services.toml"]);
         assert_eq!(code, Some(0), "{home:?}: {printed}");
         let total = printed.lines().find(|line| line.starts_with("stopped"));
-        println!("{home:?}: {}", total.unwrap());
+        let _ = writeln!(std::io::stderr(), "{home:?}: {}", total.unwrap());
     }
 }
 
@@ -62,7 +63,11 @@ fn services_lose_nothing_in_two_hundred_stops() {
     for home in places() {
         let (_, printed) = stop(home, 200, &["./services.sh"]);
         let total = printed.lines().find(|line| line.starts_with("stopped"));
-        println!("{home:?}, in a shell: {}", total.unwrap());
+        let _ = writeln!(
+            std::io::stderr(),
+            "{home:?}, in a shell: {}",
+            total.unwrap()
+        );
     }
 }
 
