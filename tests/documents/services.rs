@@ -1,4 +1,5 @@
-//! The services in `examples/services`: stopped at random moments, they lose nothing under
+//! What is written about several services: the files that a reader can copy are right, and
+//! the services in `examples/services`, stopped at random moments, lose nothing under
 //! `supervise`, and items under a shell.
 
 use std::io::Write;
@@ -6,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::harness::*;
-use crate::root;
+use crate::{documents, read, root};
 
 /// Stops the services so often, and returns what the example program printed.
 #[track_caller]
@@ -81,5 +82,29 @@ fn the_shell_that_starts_the_same_services_loses_items() {
         let (code, printed) = stop(home, 2, &["--seed", "4", "./services.sh"]);
         assert_eq!(code, Some(1), "{home:?}: {printed}");
         assert!(printed.contains("acknowledged"), "{home:?}: {printed}");
+    }
+}
+
+/// The files of services in a document.
+fn files_in(document: &str) -> Vec<String> {
+    let text = read(document);
+    let blocks = text.split("\n```toml\n").skip(1);
+    blocks
+        .map(|rest| rest.split("\n```").next().unwrap().to_owned() + "\n")
+        .collect()
+}
+
+#[test]
+fn the_files_of_services_in_documents_are_right() {
+    let folder = Folder::new();
+    let mut files = vec![read("examples/services/services.toml")];
+    for document in documents(".md") {
+        files.extend(files_in(&document));
+    }
+    assert!(files.len() >= 6, "only {} files were found", files.len());
+    for text in files {
+        let path = folder.write("services.toml", &text, 0o644);
+        let output = supervise(&["--check", "-f", &path]);
+        assert_eq!(output.code, Some(0), "{text}\n{}", output.errors);
     }
 }
