@@ -2,13 +2,13 @@
 # Starts the services, sends items without pause, sends SIGTERM at a random moment, and
 # counts the items that were acknowledged and are not stored.
 #
-#   try.py [--rounds N] [--seed N] [--pid1] COMMAND [ARG...]
+#   try.py [-v] [--rounds N] [--seed N] [--pid1] COMMAND [ARG...]
 #
 #   try.py supervise -f services.toml
 #   try.py ./services.sh
 #
-# With --pid1 (as root), COMMAND runs as PID 1 of a PID namespace. Exits with 1 if an
-# item was lost.
+# With --pid1 (as root), COMMAND runs as PID 1 of a PID namespace. With -v, the services
+# print what they lost. Exits with 1 if an item was lost.
 
 import argparse
 import contextlib
@@ -42,15 +42,20 @@ def children(pid):
     return pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
-def one_stop(command, is_pid1, choose):
+def one_stop(command, is_pid1, output, choose):
     """Returns the numbers of items: acknowledged, stored, lost."""
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
         environment = dict(os.environ, DATA=folder, PORT=str(port))
         acknowledged = f"{folder}/acknowledged"
         client = subprocess.Popen([f"{HERE}/client.py", str(port), acknowledged])
-        words = UNSHARE + command if is_pid1 else command
-        services = subprocess.Popen(words, cwd=HERE, env=environment, start_new_session=True)
+        services = subprocess.Popen(
+            UNSHARE + command if is_pid1 else command,
+            cwd=HERE,
+            env=environment,
+            stdout=output,
+            start_new_session=True,
+        )
 
         # In one of four rounds this is somewhere in the start, otherwise after a
         # number of acknowledged items and at any moment between two of them.
@@ -80,11 +85,15 @@ def main():
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--pid1", action="store_true")
+    parser.add_argument("-v", "--verbose", action="store_true")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
 
     choose = random.Random(options.seed)
-    rounds = [one_stop(options.command, options.pid1, choose) for _ in range(options.rounds)]
+    output = None if options.verbose else subprocess.DEVNULL
+    rounds = [
+        one_stop(options.command, options.pid1, output, choose) for _ in range(options.rounds)
+    ]
     acknowledged, _, lost = map(sum, zip(*rounds))
     with_losses = sum(lost > 0 for _, _, lost in rounds)
     print(

@@ -68,11 +68,11 @@ fn no_document_names_an_unknown_variable() {
 }
 
 #[test]
-fn the_man_page_is_well_formed() {
-    let page = root().join("docs/supervise.1");
+fn the_man_pages_are_well_formed() {
     match Command::new("groff")
         .args(["-man", "-Tutf8", "-ww", "-z"])
-        .arg(page)
+        .args(["docs/supervise.1", "docs/supervise.toml.5"])
+        .current_dir(root())
         .output()
     {
         Ok(output) => {
@@ -159,7 +159,7 @@ fn documents_show_what_their_commands_print() {
     let folder = Path::new(SUPERVISE).parent().unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     let shown = ["README.md", "docs/shell.md"].map(shown).concat();
-    assert_eq!(shown.len(), 3, "{shown:?}");
+    assert_eq!(shown.len(), 4, "{shown:?}");
     for (block, expected) in shown {
         let output = reader(&block).env("PATH", &path).output().unwrap();
         let said = [output.stderr, output.stdout]

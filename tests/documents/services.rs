@@ -15,7 +15,7 @@ fn stop(home: Home, rounds: u32, command: &[&str]) -> (Option<i32>, String) {
     let folder = Path::new(SUPERVISE).parent().unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     let mut program = Command::new(root().join("examples/services/try.py"));
-    program.args(["--rounds", &rounds.to_string()]);
+    program.args(["-v", "--rounds", &rounds.to_string()]);
     if home.is_pid1() {
         program.arg("--pid1");
     }
@@ -106,5 +106,34 @@ fn the_files_of_services_in_documents_are_right() {
         let path = folder.write("services.toml", &text, 0o644);
         let output = supervise(&["--check", "-f", &path]);
         assert_eq!(output.code, Some(0), "{text}\n{}", output.errors);
+    }
+}
+
+/// The words in a list of the source of the reader.
+fn keys(list: &str) -> Vec<String> {
+    let text = read("src/settings/services/keys.rs");
+    let (_, rest) = text.split_once(&format!("const {list}: ")).unwrap();
+    let (list, _) = rest.split_once("];").unwrap();
+    let words = list.split('"').skip(1).step_by(2);
+    words.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_key_is_described() {
+    let guide = read("docs/services.md");
+    let page = read("docs/supervise.toml.5");
+    let known = [keys("WHOLE"), keys("SERVICE")].concat();
+    assert!(known.len() >= 19, "{known:?}");
+    for key in &known {
+        // It does nothing yet.
+        if key != "prefix" {
+            assert!(guide.contains(&format!("\n| `{key}` | ")), "{key}");
+        }
+        assert!(page.contains(&format!("\n.TP\n.B {key}\n")), "{key}");
+    }
+    for (kind, table) in [("READY", "`{ "), ("DEFAULTS", "`")] {
+        for key in keys(kind) {
+            assert!(guide.contains(&format!("{table}{key}")), "{key}");
+        }
     }
 }
