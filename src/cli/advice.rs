@@ -108,6 +108,9 @@ pub(super) fn unknown_option(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidArg) else {
         return None;
     };
+    if name == "--prefix" {
+        return Some("--prefix is not supported yet; remove it".to_owned());
+    }
     let advice = match name.strip_prefix("--") {
         Some(name) => {
             let known = OTHER_NAMES.iter().find(|(other, _)| *other == name);

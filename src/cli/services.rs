@@ -47,6 +47,10 @@ impl Reader<'_> {
         let mut services = services::read(&paths, &given, &world, Purpose::Run)?;
         let rules = rules(&services)?;
         run.warnings.append(&mut services.warnings);
+        run.warnings
+            .extend(services::about_scaling(&services, &rules));
+        run.warnings
+            .extend(services::hints(&services, Purpose::Run));
         run.warnings.extend(about_the_service_manager(&world));
         let status_file = self.path("status-file").map_err(|why| vec![why])?;
         Ok(Invocation::Services(Box::new(ServicesRun {

@@ -1,5 +1,6 @@
 //! The settings of a run: plain values, already checked.
 
+pub(crate) mod known_programs;
 pub(crate) mod nearest;
 pub(crate) mod services;
 pub(crate) mod values;

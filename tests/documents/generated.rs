@@ -1,26 +1,38 @@
-//! Files that are made from the table of options: parts of the man page and of
-//! docs/options.md, and the completions. `cargo test --test documents -- --ignored write`
-//! writes them.
+//! Files that are made from tables of the source: parts of the man page and of docs/options.md
+//! and the completions from that of options, a part of docs/services.md from that of known
+//! programs. `cargo test --test documents -- --ignored write` writes them.
 
 use std::fmt::Write;
 use std::path::Path;
 
 use crate::completions;
+use crate::known_programs::{PROGRAMS, Program};
 use crate::options::{self, Kind, OPTIONS, Opt, variable_name};
 use crate::{read, root};
 
+const OPTIONS_PART: &str = "OPTIONS from src/cli/options.rs";
+
+const SERVICES: &str = "docs/services.md";
+
+const PROGRAMS_PART: &str = "PROGRAMS from src/settings/known_programs.rs";
+
 /// Each file, and what it must hold.
 fn files() -> Vec<(&'static str, String)> {
-    let page = replace("docs/supervise.1", "OPTIONS", &man_options());
+    let page = replace("docs/supervise.1", OPTIONS_PART, &man_options());
     vec![
         (
             "docs/supervise.1",
-            replace_in(&page, "ENVIRONMENT", &man_environment()),
+            replace_in(
+                &page,
+                "ENVIRONMENT from src/cli/options.rs",
+                &man_environment(),
+            ),
         ),
         (
             "docs/options.md",
-            replace("docs/options.md", "OPTIONS", &markdown()),
+            replace("docs/options.md", OPTIONS_PART, &markdown()),
         ),
+        (SERVICES, replace(SERVICES, PROGRAMS_PART, &programs())),
         (completions::BASH, completions::bash()),
         (completions::ZSH, completions::zsh()),
         (completions::FISH, completions::fish()),
@@ -28,14 +40,14 @@ fn files() -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn files_made_from_the_table_of_options_are_as_it_is() {
+fn files_made_from_tables_of_the_source_are_as_these() {
     for (name, expected) in files() {
         let text = std::fs::read_to_string(root().join(name)).unwrap_or_default();
         let line = (1..).zip(text.lines().zip(expected.lines()));
         let differing = line.filter(|(_, (is, must))| is != must).take(1);
         assert!(
             text == expected,
-            "{name} is not what the table of options makes of it: {:?}; run cargo test --test \
+            "{name} is not what the tables of the source make of it: {:?}; run cargo test --test \
              documents -- --ignored write",
             differing.collect::<Vec<_>>()
         );
@@ -57,7 +69,8 @@ fn replace(name: &str, part: &str, with: &str) -> String {
     replace_in(&read(name), part, with)
 }
 
-/// The marks are lines of comment that begin and end with these words.
+/// The marks are lines of comment: the first has all of `part`, the last "end of" and its
+/// first word.
 fn replace_in(text: &str, part: &str, with: &str) -> String {
     let line_of = |mark: String| {
         let at = text.find(&mark);
@@ -65,8 +78,9 @@ fn replace_in(text: &str, part: &str, with: &str) -> String {
         let start = text[..at].rfind('\n').unwrap() + 1;
         (start, at + text[at..].find('\n').unwrap() + 1)
     };
-    let (_, start) = line_of(format!("{part} from src/cli/options.rs"));
-    let (end, _) = line_of(format!("end of {part}"));
+    let (_, start) = line_of(part.to_owned());
+    let name = part.split(' ').next().unwrap();
+    let (end, _) = line_of(format!("end of {name}"));
     format!("{}{with}{}", &text[..start], &text[end..])
 }
 
@@ -282,6 +296,44 @@ fn markdown() -> String {
                 wrap(&mut page, &format!("{}{text}", item.unwrap_or_default()));
             }
         }
+    }
+    page.push('\n');
+    page
+}
+
+/// The known programs as a table.
+fn programs() -> String {
+    let mut page = "\n| program | `stop_signal` | on SIGTERM | in the foreground | what else |\n\
+         |---|---|---|---|---|\n"
+        .to_owned();
+    for program in PROGRAMS {
+        let Program { names, manual, .. } = program;
+        let names: Vec<String> = names
+            .iter()
+            .map(|name| format!("[{name}]({manual})"))
+            .collect();
+        let (signal, on_term, also) = match &program.stop {
+            Some(stop) => (
+                format!("`{}`", stop.signal),
+                match stop.on_term {
+                    "" => "finishes its work",
+                    on_term => on_term,
+                },
+                stop.also.unwrap_or_default(),
+            ),
+            None => (String::new(), "", ""),
+        };
+        let foreground = match &program.foreground {
+            Some(foreground) if foreground.is_needed => format!("`{}`", foreground.add),
+            Some(foreground) => format!("by default, otherwise `{}`", foreground.add),
+            None => String::new(),
+        };
+        writeln!(
+            page,
+            "| {} | {signal} | {on_term} | {foreground} | {also} |",
+            names.join(", ")
+        )
+        .unwrap();
     }
     page.push('\n');
     page

@@ -15,6 +15,9 @@ mod generated;
 #[path = "../harness/mod.rs"]
 mod harness;
 #[allow(dead_code, reason = "the program uses what is not used here")]
+#[path = "../../src/settings/known_programs.rs"]
+mod known_programs;
+#[allow(dead_code, reason = "the program uses what is not used here")]
 #[path = "../../src/cli/options.rs"]
 mod options;
 mod services;

@@ -116,6 +116,11 @@ impl Rules {
         }
     }
 
+    /// The services and their edges.
+    pub(crate) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
     /// How the time is divided.
     pub(crate) fn budget(&self) -> &Budget {
         &self.budget

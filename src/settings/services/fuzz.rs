@@ -13,7 +13,7 @@ const FILES: [&str; 2] = [
     r#"grace = "28s"
 stop_delay = 0.5
 stop_on = ["none", "TERM", "WINCH"]
-prefix = "auto"
+prefix = "never"
 
 [defaults]
 restart = "on-failure"

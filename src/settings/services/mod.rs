@@ -7,6 +7,7 @@ mod files;
 mod findings;
 mod finish;
 mod graph;
+mod hints;
 mod keys;
 mod programs;
 mod read;
@@ -30,8 +31,11 @@ use super::values::StopOn;
 use crate::decide::rules::Grace;
 use crate::signal::{Signal, SignalSet};
 
+#[allow(unused_imports, reason = "no user yet")]
+pub(crate) use hints::foreground_switch;
+pub(crate) use hints::hints;
 pub(crate) use read::read;
-pub(crate) use rules::rules;
+pub(crate) use rules::{about_scaling, rules};
 pub(crate) use user::{Account, User};
 pub(crate) use world::{Us, World};
 
@@ -203,4 +207,4 @@ mod fuzz;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

@@ -336,6 +336,11 @@ fn wrong_values_for_all_services_are_refused() {
             "'yes' is not a choice for the prefix; use \"auto\", \"always\" or \"never\"",
         ),
         (
+            "grace = 5\nprefix = 'auto'",
+            10,
+            "prefix is not supported yet; use \"never\" or remove it",
+        ),
+        (
             "grace = 5\nprefix = true",
             10,
             "prefix must be a choice for the prefix, not a boolean; use \"auto\", \"always\" or \"never\"",

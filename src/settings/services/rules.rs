@@ -1,5 +1,8 @@
 //! The rules of the plan, from the settings.
 
+use std::fmt::Write;
+use std::time::Duration;
+
 use super::{Ready, Restart, Service, Services};
 use crate::decide::graph::{Graph, Id};
 use crate::decide::plan::rules::{self, Rules};
@@ -40,4 +43,29 @@ fn rules_of(service: &Service) -> rules::Service {
         success: service.success_exit_codes.clone(),
         stop_signal: service.stop_signal,
     }
+}
+
+/// Says by how much all periods were scaled down, and why, if they were.
+pub(crate) fn about_scaling(services: &Services, rules: &Rules) -> Option<String> {
+    /// The most services that are named.
+    const MOST: usize = 10;
+    let scaled = rules.budget().scaled.as_ref()?;
+    let with_period = scaled.chain.iter().filter_map(|id| {
+        let service = services.list.get(id.0)?;
+        let is_one_shot = service.ready == Ready::Exited;
+        (service.stop_grace_period.is_some() && !is_one_shot).then_some(service.name.as_str())
+    });
+    let names: Vec<&str> = with_period.collect();
+    let more = names.len().saturating_sub(MOST);
+    let mut shown = names.get(..MOST).unwrap_or(&names).join(", ");
+    if more > 0 {
+        let _ = write!(shown, " and {more} more");
+    }
+    let seconds = |time: Duration| (time.as_secs_f64() * 100.0).round() / 100.0;
+    let (periods, allowed) = (seconds(scaled.periods), seconds(scaled.allowed));
+    let factor = scaled.allowed.as_secs_f64() / scaled.periods.as_secs_f64();
+    Some(format!(
+        "stop_grace_period: those of {shown} add up to {periods}s, but may take {allowed}s; all are \
+         scaled by {factor:.2}; raise the grace period or lower them"
+    ))
 }

@@ -9,13 +9,13 @@ use super::read::from_sources;
 use super::{Given, Purpose, Services, Us, World};
 
 /// A world whose files are below a directory of their own, removed with the value.
-pub(super) struct Testing {
+pub(crate) struct Testing {
     pub(super) world: World,
 }
 
 impl Testing {
     /// Programs, directories, users and variables; we are root.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("supervise-services-{}-{number}", std::process::id());
@@ -71,7 +71,7 @@ impl Testing {
     }
 
     /// Writes a file.
-    pub(super) fn file(&self, path: &str, contents: &str, mode: u32) {
+    pub(crate) fn file(&self, path: &str, contents: &str, mode: u32) {
         let file = self.path(path);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, contents).unwrap();
@@ -113,7 +113,7 @@ impl Testing {
     }
 
     #[track_caller]
-    pub(super) fn accepted(&self, text: &str) -> Services {
+    pub(crate) fn accepted(&self, text: &str) -> Services {
         self.read(text)
             .unwrap_or_else(|lines| panic!("{text}\n{lines:#?}"))
     }

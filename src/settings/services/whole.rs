@@ -61,6 +61,10 @@ impl Context<'_> {
                     ("never", Prefix::Never),
                 ];
                 whole.prefix = self.word(item, key.name, wanted, &words);
+                if whole.prefix.is_some_and(|prefix| prefix != Prefix::Never) {
+                    let text = "prefix is not supported yet; use \"never\" or remove it";
+                    self.findings.error(item.place, text);
+                }
             }
             _ => return false,
         }
