@@ -308,8 +308,9 @@ const SERVICES: &[Opt] = &[
              within the one grace period",
         )
         .doc(
-            "The grace period has no default then: set it by `--grace`, its variable, or in the \
-             file. `--services` cannot be combined with COMMAND yet.",
+            "[Several services](services.md) describes the file. The grace period has no default \
+             then: set it by `--grace`, its variable, or in the file. `--services` cannot be \
+             combined with COMMAND yet.",
         ),
     Opt::new("check", Kind::Switch)
         .help(

@@ -1,12 +1,12 @@
-//! Programs of which the manual says by which signal they finish their work, or what keeps
-//! them in the foreground. The hints of `--check` and a table of docs/services.md are made of
+//! Programs of which the manual says which signal stops them properly, or what keeps them in
+//! the foreground. The hints of `--check` and a table of docs/services.md are made of
 //! it. It uses nothing else of the program, because tests/documents includes it.
 
 /// A program, as its manual describes it.
 pub(crate) struct Program {
     /// The names of its executables, without a version at the end.
     pub(crate) names: &'static [&'static str],
-    /// By which signal it finishes its work; `None` if the manual does not say.
+    /// What stops it properly; `None` if the manual does not say.
     pub(crate) stop: Option<Stop>,
     /// What keeps it in the foreground; `None` if nothing needs to.
     pub(crate) foreground: Option<Foreground>,
@@ -14,7 +14,7 @@ pub(crate) struct Program {
     pub(crate) manual: &'static str,
 }
 
-/// How a program finishes its work.
+/// What stops a program properly: it finishes its work if it can.
 pub(crate) struct Stop {
     /// The signal, without SIG.
     pub(crate) signal: &'static str,
@@ -45,7 +45,7 @@ impl Program {
         }
     }
 
-    /// It finishes its work on SIGTERM.
+    /// SIGTERM stops it properly.
     const fn term(self) -> Self {
         self.stop("TERM", "")
     }
@@ -162,7 +162,8 @@ pub(crate) const PROGRAMS: &[Program] = &[
         &["uwsgi"],
         "https://uwsgi-docs.readthedocs.io/en/latest/Management.html",
     )
-    .stop("INT", "starts again instead of exiting"),
+    .stop("INT", "starts again instead of exiting")
+    .also("expect that SIGINT cuts off requests"),
     Program::new(
         &["postgres"],
         "https://www.postgresql.org/docs/current/server-shutdown.html",

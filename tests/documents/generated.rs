@@ -308,15 +308,12 @@ fn programs() -> String {
         .to_owned();
     for program in PROGRAMS {
         let Program { names, manual, .. } = program;
-        let names: Vec<String> = names
-            .iter()
-            .map(|name| format!("[{name}]({manual})"))
-            .collect();
+        let names = names.join(", ");
         let (signal, on_term, also) = match &program.stop {
             Some(stop) => (
                 format!("`{}`", stop.signal),
                 match stop.on_term {
-                    "" => "finishes its work",
+                    "" => "stops properly",
                     on_term => on_term,
                 },
                 stop.also.unwrap_or_default(),
@@ -330,8 +327,7 @@ fn programs() -> String {
         };
         writeln!(
             page,
-            "| {} | {signal} | {on_term} | {foreground} | {also} |",
-            names.join(", ")
+            "| [{names}]({manual}) | {signal} | {on_term} | {foreground} | {also} |"
         )
         .unwrap();
     }

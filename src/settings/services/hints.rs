@@ -38,12 +38,12 @@ fn of_service(service: &Service, purpose: Purpose) -> Vec<String> {
                 format!("on SIGTERM {program} {}", stop.on_term)
             } else {
                 let set = service.stop_signal;
-                format!("{set} is not the signal on which {program} finishes its work")
+                format!("{set} is not the signal that stops {program} properly")
             };
             hints.push(format!("{name}: {why}; use stop_signal = \"{signal}\""));
         }
         if let (Purpose::Check, Some(also)) = (purpose, stop.also) {
-            hints.push(format!("{name}: to let {program} finish its work, {also}"));
+            hints.push(format!("{name}: to stop {program} properly, {also}"));
         }
     }
     if let (Purpose::Check, Some(foreground)) = (purpose, &known.foreground) {
@@ -137,7 +137,7 @@ mod tests {
             let none: [&str; 0] = [];
             assert_eq!(hints_of(words, "QUIT", Purpose::Run), none, "{words:?}");
         }
-        let expected = "a: SIGQUIT is not the signal on which gunicorn finishes its work; use stop_signal = \
+        let expected = "a: SIGQUIT is not the signal that stops gunicorn properly; use stop_signal = \
              \"TERM\"";
         assert_eq!(hints_of(&["gunicorn"], "QUIT", Purpose::Run), [expected]);
         for words in [
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(
             hints_of(&words, "QUIT", Purpose::Check),
             [
-                "a: to let php-fpm8.2 finish its work, set process_control_timeout in its \
+                "a: to stop php-fpm8.2 properly, set process_control_timeout in its \
                  configuration, because it is 0 by default",
                 "a: php-fpm8.2 may put itself in the background, and then counts as exited; add -F",
             ]
