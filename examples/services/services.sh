@@ -14,5 +14,5 @@ worker=$!
 web=$!
 
 trap 'kill "$web" "$worker" "$store"' TERM
-wait # SIGTERM ends this one.
+wait # SIGTERM interrupts this one.
 wait
