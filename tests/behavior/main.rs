@@ -23,6 +23,7 @@ mod reasons;
 mod rehearsal;
 mod report;
 mod restricted;
+mod services_options;
 mod signals;
 mod start;
 mod stop;
