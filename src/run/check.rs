@@ -160,7 +160,7 @@ impl Course<'_> {
             if once {
                 return false;
             }
-            pause = (pause * 2).min(LAST_PAUSE);
+            pause = next(pause);
         }
     }
 
@@ -201,6 +201,11 @@ impl Course<'_> {
     fn is_over(&self) -> bool {
         self.page.is_end() || !is_parent(self.parent)
     }
+}
+
+/// The pause after this one.
+fn next(pause: Duration) -> Duration {
+    (pause * 2).min(LAST_PAUSE)
 }
 
 /// How long a try may take.
