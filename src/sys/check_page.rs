@@ -121,6 +121,8 @@ impl CheckPage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::process;
+    use crate::sys::wait::{self, Waited};
 
     #[test]
     fn the_last_text_is_read() {
@@ -152,5 +154,30 @@ mod tests {
         page.set_end();
         assert_eq!((page.is_end(), page.group()), (true, None));
         assert_eq!(page.text(), Some("x".repeat(LENGTH)));
+    }
+    #[test]
+    fn a_text_is_read_whole_while_the_next_is_written() {
+        let page = CheckPage::new().unwrap();
+        let own = process::own_pid();
+        let writer = process::fork(|| {
+            while !page.is_end() && nix::unistd::getppid().as_raw() == own {
+                for letter in ["a", "b"] {
+                    page.set_text(&letter.repeat(LENGTH));
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+            }
+            0
+        });
+        let writer = writer.unwrap();
+        while page.word(Field::Texts).load(Ordering::Relaxed) < 300 {
+            if let Some(text) = page.text() {
+                let first = text.chars().next().unwrap();
+                assert_eq!(text, first.to_string().repeat(LENGTH));
+            }
+        }
+        page.set_end();
+        while matches!(wait::one(writer), Waited::NoChange) {
+            std::thread::yield_now();
+        }
     }
 }

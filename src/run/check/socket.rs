@@ -142,7 +142,9 @@ mod tests {
         }
         let other = TcpListener::bind("127.0.0.1:0").unwrap();
         let other = other.local_addr().unwrap();
-        assert_eq!(connect(&[full, other], &second()).map(drop), Ok(()));
+        let limit = second();
+        assert_eq!(connect(&[full, other], &limit).map(drop), Ok(()));
+        assert!(!limit.left().is_zero());
         let alone = connect(&[full], &second()).map(drop);
         assert_eq!(alone, Err("no answer within 1s".to_owned()));
         let both = connect(&[full, refusing()], &second()).map(drop);

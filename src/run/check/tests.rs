@@ -296,6 +296,8 @@ fn a_killed_check_leaves_nothing_in_the_group_of_its_command() {
     assert_eq!(check.0.page.group(), started.first().copied());
     kill(Target::Process(check.0.pid), Signal::KILL).unwrap();
     assert_eq!(check.ending(), Ending::Killed(Signal::KILL, false));
+    // By the kernel, even if nothing more can be done.
+    all_exit(started.get(..1).unwrap());
     check.0.reaped(&mut Sweep::new(process::own_pid(), false));
     all_exit(&started);
 }
@@ -320,7 +322,9 @@ fn a_check_exits_with_the_main_process() {
     eventually("the main process exits", || {
         matches!(wait::one(main), Waited::Ended(..))
     });
+    let exited = Instant::now();
     all_exit(&started);
+    assert!(exited.elapsed() < PATIENCE, "only when the try was over");
 }
 
 #[test]
