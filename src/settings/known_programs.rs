@@ -11,6 +11,7 @@ pub(crate) struct Program {
     /// What keeps it in the foreground; `None` if nothing needs to.
     pub(crate) foreground: Option<Foreground>,
     /// The address of the manual.
+    #[cfg(test)]
     pub(crate) manual: &'static str,
 }
 
@@ -36,13 +37,25 @@ pub(crate) struct Foreground {
 }
 
 impl Program {
-    const fn new(names: &'static [&'static str], manual: &'static str) -> Self {
+    const fn new(names: &'static [&'static str]) -> Self {
         Self {
             names,
             stop: None,
             foreground: None,
-            manual,
+            #[cfg(test)]
+            manual: "",
         }
+    }
+
+    #[cfg(test)]
+    const fn manual(self, manual: &'static str) -> Self {
+        Self { manual, ..self }
+    }
+
+    /// The program needs no documentation.
+    #[cfg(not(test))]
+    const fn manual(self, _: &'static str) -> Self {
+        self
     }
 
     /// SIGTERM stops it properly.
@@ -111,128 +124,95 @@ const CUTS_OFF: &str = "cuts off requests";
 
 /// Those whose stop signal is not SIGTERM come first.
 pub(crate) const PROGRAMS: &[Program] = &[
-    Program::new(&["nginx"], "https://nginx.org/en/docs/control.html")
+    Program::new(&["nginx"])
+        .manual("https://nginx.org/en/docs/control.html")
         .stop("QUIT", CUTS_OFF)
         .needs("-g 'daemon off;'", &["daemon off"]),
-    Program::new(
-        &["php-fpm"],
-        "https://manpages.debian.org/bookworm/php8.2-fpm/php-fpm8.2.8.en.html",
-    )
-    .stop("QUIT", CUTS_OFF)
-    .also("set process_control_timeout in its configuration, because it is 0 by default")
-    .needs("-F", &["-F", "--nodaemonize"]),
-    Program::new(
-        &["httpd", "apache2"],
-        "https://httpd.apache.org/docs/2.4/stopping.html",
-    )
-    .stop("WINCH", CUTS_OFF)
-    .needs(
-        "-DFOREGROUND",
-        &[
+    Program::new(&["php-fpm"])
+        .manual("https://manpages.debian.org/bookworm/php8.2-fpm/php-fpm8.2.8.en.html")
+        .stop("QUIT", CUTS_OFF)
+        .also("set process_control_timeout in its configuration, because it is 0 by default")
+        .needs("-F", &["-F", "--nodaemonize"]),
+    Program::new(&["httpd", "apache2"])
+        .manual("https://httpd.apache.org/docs/2.4/stopping.html")
+        .stop("WINCH", CUTS_OFF)
+        .needs(
             "-DFOREGROUND",
-            "FOREGROUND",
-            "-DNO_DETACH",
-            "NO_DETACH",
-            "-X",
-        ],
-    ),
-    Program::new(
-        &["httpd-foreground", "apache2-foreground"],
-        "https://httpd.apache.org/docs/2.4/stopping.html",
-    )
-    .stop("WINCH", CUTS_OFF),
-    Program::new(
-        &["lighttpd"],
-        "https://blog.lighttpd.net/articles/2005/09/02/graceful-restart/",
-    )
-    .stop("INT", CUTS_OFF)
-    .needs("-D", &["-D"]),
-    Program::new(
-        &["haproxy"],
-        "https://manpages.debian.org/bookworm/haproxy/haproxy.1.en.html",
-    )
-    .stop("USR1", "cuts off connections")
-    .may_need("-db"),
-    Program::new(
-        &["unicorn", "unicorn_rails"],
-        "https://yhbt.net/unicorn/SIGNALS.html",
-    )
-    .stop("QUIT", CUTS_OFF),
-    Program::new(
-        &["uwsgi"],
-        "https://uwsgi-docs.readthedocs.io/en/latest/Management.html",
-    )
-    .stop("INT", "starts again instead of exiting")
-    .also("expect that SIGINT cuts off requests"),
-    Program::new(
-        &["postgres"],
-        "https://www.postgresql.org/docs/current/server-shutdown.html",
-    )
-    .stop("INT", "waits until all clients have disconnected"),
-    Program::new(&["gunicorn"], "https://gunicorn.org/signals").term(),
-    Program::new(
-        &["celery"],
-        "https://docs.celeryq.dev/en/stable/userguide/workers.html",
-    )
-    .term(),
-    Program::new(
-        &["sidekiq"],
-        "https://github.com/sidekiq/sidekiq/wiki/Signals",
-    )
-    .term()
-    .also("set its own time (-t, 25 s by default) below its share"),
-    Program::new(&["redis-server"], "https://redis.io/docs/reference/signals")
+            &[
+                "-DFOREGROUND",
+                "FOREGROUND",
+                "-DNO_DETACH",
+                "NO_DETACH",
+                "-X",
+            ],
+        ),
+    Program::new(&["httpd-foreground", "apache2-foreground"])
+        .manual("https://httpd.apache.org/docs/2.4/stopping.html")
+        .stop("WINCH", CUTS_OFF),
+    Program::new(&["lighttpd"])
+        .manual("https://blog.lighttpd.net/articles/2005/09/02/graceful-restart/")
+        .stop("INT", CUTS_OFF)
+        .needs("-D", &["-D"]),
+    Program::new(&["haproxy"])
+        .manual("https://manpages.debian.org/bookworm/haproxy/haproxy.1.en.html")
+        .stop("USR1", "cuts off connections")
+        .may_need("-db"),
+    Program::new(&["unicorn", "unicorn_rails"])
+        .manual("https://yhbt.net/unicorn/SIGNALS.html")
+        .stop("QUIT", CUTS_OFF),
+    Program::new(&["uwsgi"])
+        .manual("https://uwsgi-docs.readthedocs.io/en/latest/Management.html")
+        .stop("INT", "starts again instead of exiting")
+        .also("expect that SIGINT cuts off requests"),
+    Program::new(&["postgres"])
+        .manual("https://www.postgresql.org/docs/current/server-shutdown.html")
+        .stop("INT", "waits until all clients have disconnected"),
+    Program::new(&["gunicorn"])
+        .manual("https://gunicorn.org/signals")
+        .term(),
+    Program::new(&["celery"])
+        .manual("https://docs.celeryq.dev/en/stable/userguide/workers.html")
+        .term(),
+    Program::new(&["sidekiq"])
+        .manual("https://github.com/sidekiq/sidekiq/wiki/Signals")
+        .term()
+        .also("set its own time (-t, 25 s by default) below its share"),
+    Program::new(&["redis-server"])
+        .manual("https://redis.io/docs/reference/signals")
         .term()
         .may_need("--daemonize no"),
-    Program::new(&["valkey-server"], "https://valkey.io/topics/signals")
+    Program::new(&["valkey-server"])
+        .manual("https://valkey.io/topics/signals")
         .term()
         .may_need("--daemonize no"),
-    Program::new(
-        &["mysqld"],
-        "https://dev.mysql.com/doc/refman/8.4/en/unix-signal-response.html",
-    )
-    .term(),
-    Program::new(
-        &["squid"],
-        "https://www.squid-cache.org/Doc/config/shutdown_lifetime/",
-    )
-    .term()
-    .also("set shutdown_lifetime (30 s by default) below its share")
-    .needs("--foreground", &["--foreground", "-N"]),
-    Program::new(
-        &["named"],
-        "https://manpages.debian.org/bookworm/bind9/named.8.en.html",
-    )
-    .term()
-    .needs("-f", &["-f", "-g"]),
-    Program::new(
-        &["cron"],
-        "https://manpages.debian.org/bookworm/cron/cron.8.en.html",
-    )
-    .needs("-f", &["-f"]),
-    Program::new(
-        &["dnsmasq"],
-        "https://manpages.debian.org/bookworm/dnsmasq-base/dnsmasq.8.en.html",
-    )
-    .needs("-k", &["-k", "--keep-in-foreground", "-d", "--no-daemon"]),
-    Program::new(
-        &["dovecot"],
-        "https://manpages.debian.org/bookworm/dovecot-core/dovecot.1.en.html",
-    )
-    .needs("-F", &["-F"]),
-    Program::new(
-        &["rsyslogd"],
-        "https://manpages.debian.org/bookworm/rsyslog/rsyslogd.8.en.html",
-    )
-    .needs("-n", &["-n"]),
-    Program::new(
-        &["sshd"],
-        "https://manpages.debian.org/bookworm/openssh-server/sshd.8.en.html",
-    )
-    .needs("-D", &["-D", "-d"]),
-    Program::new(
-        &["varnishd"],
-        "https://manpages.debian.org/bookworm/varnish/varnishd.1.en.html",
-    )
-    .needs("-F", &["-F", "-d"]),
+    Program::new(&["mysqld"])
+        .manual("https://dev.mysql.com/doc/refman/8.4/en/unix-signal-response.html")
+        .term(),
+    Program::new(&["squid"])
+        .manual("https://www.squid-cache.org/Doc/config/shutdown_lifetime/")
+        .term()
+        .also("set shutdown_lifetime (30 s by default) below its share")
+        .needs("--foreground", &["--foreground", "-N"]),
+    Program::new(&["named"])
+        .manual("https://manpages.debian.org/bookworm/bind9/named.8.en.html")
+        .term()
+        .needs("-f", &["-f", "-g"]),
+    Program::new(&["cron"])
+        .manual("https://manpages.debian.org/bookworm/cron/cron.8.en.html")
+        .needs("-f", &["-f"]),
+    Program::new(&["dnsmasq"])
+        .manual("https://manpages.debian.org/bookworm/dnsmasq-base/dnsmasq.8.en.html")
+        .needs("-k", &["-k", "--keep-in-foreground", "-d", "--no-daemon"]),
+    Program::new(&["dovecot"])
+        .manual("https://manpages.debian.org/bookworm/dovecot-core/dovecot.1.en.html")
+        .needs("-F", &["-F"]),
+    Program::new(&["rsyslogd"])
+        .manual("https://manpages.debian.org/bookworm/rsyslog/rsyslogd.8.en.html")
+        .needs("-n", &["-n"]),
+    Program::new(&["sshd"])
+        .manual("https://manpages.debian.org/bookworm/openssh-server/sshd.8.en.html")
+        .needs("-D", &["-D", "-d"]),
+    Program::new(&["varnishd"])
+        .manual("https://manpages.debian.org/bookworm/varnish/varnishd.1.en.html")
+        .needs("-F", &["-F", "-d"]),
 ];
