@@ -55,17 +55,20 @@ struct Plan<'a> {
 impl<'a> Plan<'a> {
     fn new(services: &'a Services, rules: &'a Rules) -> Self {
         let list = &services.list;
-        let is_above = |lower: usize| {
-            let upper = list.iter().enumerate();
-            let upper = upper.filter(|(_, upper)| upper.depends_on.contains(&lower));
-            upper.map(|(index, _)| index).collect()
-        };
+        let mut above = vec![Vec::new(); list.len()];
+        for (index, upper) in list.iter().enumerate() {
+            for lower in &upper.depends_on {
+                if let Some(above) = above.get_mut(*lower) {
+                    above.push(index);
+                }
+            }
+        }
         let lengths = list.iter().map(|service| service.name.len());
         let shorter = lengths.filter(|length| *length <= LONGEST_NAME);
         Self {
             services,
             rules,
-            above: (0..list.len()).map(is_above).collect(),
+            above,
             width: shorter.max().unwrap_or_default().max("service".len()),
         }
     }
@@ -454,6 +457,20 @@ stop timeout: none, because the engine would send SIGKILL when it expires
             text.contains("\noff: off-service-0, off-service-1,"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_line_is_filled_to_its_last_column() {
+        let added = |length: usize| {
+            let mut text = "a\nxx ".to_owned();
+            add_list(&mut text, &[&"b".repeat(length), "c"]);
+            text
+        };
+        let (line, longer) = ("b".repeat(74), "b".repeat(75));
+        assert_eq!(added(74), format!("a\nxx {line}, c\n"));
+        assert_eq!(added(75), format!("a\nxx {longer},\n   c\n"));
+        let longer = "b".repeat(77);
+        assert_eq!(added(77), format!("a\nxx\n  {longer},\n   c\n"));
     }
 
     #[test]

@@ -15,6 +15,9 @@ use crate::signal::{Signal, SignalSet};
 /// How many restarts in a row after failures by default.
 const RESTART_LIMIT: u32 = 5;
 
+/// The most services: dividing the time among a long chain takes memory by its square.
+const MOST_SERVICES: usize = 1000;
+
 impl Context<'_> {
     /// Makes the services out of all drafts; `None` if one of them was refused.
     pub(super) fn finish(
@@ -26,7 +29,7 @@ impl Context<'_> {
     ) -> Option<Services> {
         let graph = self.dependencies(&drafts);
         let is_on: Vec<bool> = drafts.iter().map(|draft| draft.is_on).collect();
-        self.refuse_none(&is_on);
+        self.refuse_number(&is_on);
         let mut services = self.put_together(whole, given, &drafts);
         let needed = graph::without_off(&graph, &is_on);
         let is_one_shot = |draft: &Draft| draft.is_on && draft.is_one_shot();
@@ -62,12 +65,14 @@ impl Context<'_> {
         services
     }
 
-    /// Refuses files with nothing to run.
-    fn refuse_none(&mut self, is_on: &[bool]) {
+    /// Refuses files with nothing or too much to run.
+    fn refuse_number(&mut self, is_on: &[bool]) {
         let text = if is_on.is_empty() {
             "no services; write [services.NAME], and its command below"
         } else if !is_on.contains(&true) {
             "all services are off; turn one on by its key enabled"
+        } else if is_on.len() > MOST_SERVICES {
+            "more than 1000 services; remove some of them"
         } else {
             return;
         };

@@ -192,7 +192,7 @@ mod tests {
             &["nginx", "-g", "daemon on;"],
             &["php-fpm", "--force-stderr"],
             &["apache2", "-D", "x"],
-            &["cron"],
+            &["cron", "--f"],
         ] {
             assert!(!is_seen(words), "{words:?}");
         }

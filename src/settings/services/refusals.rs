@@ -362,6 +362,18 @@ fn wrong_values_for_all_services_are_refused() {
 }
 
 #[test]
+fn more_than_1000_services_are_refused() {
+    let service = |number: usize| format!("[services.s{number}]\ncommand = ['app']\n");
+    let mut text = "grace = 5\n".to_owned();
+    text.extend((0..1000).map(service));
+    let testing = Testing::new();
+    assert_eq!(testing.accepted(&text).list.len(), 1000);
+    text.push_str(&service(1000));
+    let expected = "a: more than 1000 services; remove some of them";
+    assert_eq!(testing.refused(&text), [expected]);
+}
+
+#[test]
 fn files_without_services_are_refused() {
     let testing = Testing::new();
     let none = "a: no services; write [services.NAME], and its command below";
