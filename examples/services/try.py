@@ -38,8 +38,15 @@ def count_lines(path):
     return len(check.read(path))
 
 
-def children(pid):
-    return pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+def pid_of_first(unshare):
+    """Returns the pid of what unshare runs as PID 1, when that executes the command."""
+    proc = pathlib.Path("/proc")
+    while unshare.poll() is None:
+        for pid in (proc / f"{unshare.pid}/task/{unshare.pid}/children").read_text().split():
+            if (proc / pid / "comm").read_text() != "unshare\n":
+                return int(pid)
+        time.sleep(0.001)
+    sys.exit("try.py: unshare failed; run as root")
 
 
 def one_stop(command, is_pid1, output, choose):
@@ -57,6 +64,10 @@ def one_stop(command, is_pid1, output, choose):
             start_new_session=True,
         )
 
+        pid = pid_of_first(services) if is_pid1 else services.pid
+        # The kernel drops signals for a PID 1 that has not set its handlers.
+        time.sleep(0.02)
+
         # In one of four rounds this is somewhere in the start, otherwise after a
         # number of acknowledged items and at any moment between two of them.
         if choose.randrange(4) == 0:
@@ -67,13 +78,18 @@ def one_stop(command, is_pid1, output, choose):
                 time.sleep(0.001)
             time.sleep(choose.uniform(0, 0.02))
 
-        if services.poll() is None:
-            # A process that runs as PID 1 is the only child of unshare.
-            pid = children(services.pid) if is_pid1 else [services.pid]
-            os.kill(int(pid[0]), signal.SIGTERM)
-        services.wait(timeout=60)
+        has_failed = services.poll() is not None
+        if not has_failed:
+            os.kill(pid, signal.SIGTERM)
+        try:
+            status = services.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            services.kill()  # As `docker stop` does.
+            status = services.wait()
         client.terminate()
         client.wait()
+        if has_failed:
+            sys.exit(f"try.py: the services exited by themselves, with status {status}")
         # What a shell that was killed has left behind.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(services.pid, signal.SIGKILL)

@@ -118,6 +118,7 @@ fn the_commands_in_documents_work() {
         "docs/design.md",
         "docs/shell.md",
         "docs/report.md",
+        "docs/services.md",
     ] {
         for block in shell_blocks(document) {
             // It takes a build of its own, and `.ci/run` does it.
@@ -161,8 +162,10 @@ fn shown(document: &str) -> Vec<(String, String)> {
 fn documents_show_what_their_commands_print() {
     let folder = Path::new(SUPERVISE).parent().unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
-    let shown = ["README.md", "docs/shell.md"].map(shown).concat();
-    assert_eq!(shown.len(), 4, "{shown:?}");
+    let shown = ["README.md", "docs/shell.md", "docs/services.md"]
+        .map(shown)
+        .concat();
+    assert_eq!(shown.len(), 5, "{shown:?}");
     for (block, expected) in shown {
         let output = reader(&block).env("PATH", &path).output().unwrap();
         let said = [output.stderr, output.stdout]
