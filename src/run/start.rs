@@ -144,6 +144,7 @@ fn fork_command(
         parent_death: (own_pid != 1).then_some(Signal::TERM),
         group: terminal.group(),
         variables: &OF_THIS_RUN,
+        service: None,
     };
     let spawned = match relay {
         None => spawn(&settings.command.argv, setup),

@@ -86,6 +86,45 @@ fn placeholder() -> Option<OwnedFd> {
         .ok()
 }
 
+/// Puts /dev/null in the place of stdin, in a child; where there is none, what [`placeholder`]
+/// opens.
+///
+/// # Errors
+/// ENFILE: the system's limit on open files is reached; see open(2).
+pub(super) fn open_null_as_stdin() -> nix::Result<()> {
+    // First, because no other number may be left. The lowest one is taken.
+    close(0);
+    let null = placeholder().ok_or_else(Errno::last)?;
+    // It is inherited. Cannot fail: the descriptor is open.
+    let _ = fcntl(&null, FcntlArg::F_SETFD(FdFlag::empty()));
+    // It stays open.
+    std::mem::forget(null);
+    Ok(())
+}
+
+/// Has every descriptor except stdin, stdout and stderr closed when this process executes a
+/// program. What cannot be marked stays open.
+pub(super) fn close_others_on_exec() {
+    // SAFETY: takes plain integers, and closes no descriptor of this process.
+    let marked = checked(unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3,
+            RawFd::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    });
+    // Before Linux 5.11, or a system call filter.
+    if marked.is_err() {
+        let all = open_descriptors().unwrap_or_else(|| (3..LAST_RESORT).collect());
+        for number in all.into_iter().filter(|number| *number > 2) {
+            // SAFETY: borrowed for this one call; for one that is not open it returns EBADF.
+            let fd = unsafe { BorrowedFd::borrow_raw(number) };
+            let _ = fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
+        }
+    }
+}
+
 /// Raises the limit on open descriptors (`RLIMIT_NOFILE`) as far as possible without
 /// privilege, and returns whether it was raised. The command keeps its own limit, because
 /// it is already started.

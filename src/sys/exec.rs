@@ -23,14 +23,15 @@ const SHELL: &CStr = c"/bin/sh";
 /// Why the command could not be executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ExecError {
-    /// The exit status: 126 or 127.
+    /// The exit status: 126 or 127; 125 if the command was not looked for.
     pub(crate) status: u8,
     /// One line, without the prefix of the log.
     pub(crate) text: String,
 }
 
-/// Replaces this process by the command (`execve(2)`). Returns only on failure.
-pub(crate) fn exec(arguments: &[CString]) -> ExecError {
+/// Replaces this process by the command (`execve(2)`). Returns only on failure. `shown`: the
+/// text that stands for the command in messages, if it and its path may be secret.
+pub(super) fn exec(arguments: &[CString], shown: Option<&str>) -> ExecError {
     let Some(name) = arguments.first() else {
         return ExecError {
             status: NOT_FOUND,
@@ -49,12 +50,12 @@ pub(crate) fn exec(arguments: &[CString]) -> ExecError {
             errno @ (Errno::EACCES | Errno::ENOENT) => {
                 refused.get_or_insert((path, errno));
             }
-            errno => return explain(name, &path, errno),
+            errno => return explain(name, shown, &path, errno),
         }
     }
     match refused {
-        Some((path, errno)) => explain(name, &path, errno),
-        None => not_found(arguments, name),
+        Some((path, errno)) => explain(name, shown, &path, errno),
+        None => not_found(arguments, name, shown),
     }
 }
 
@@ -115,8 +116,9 @@ fn kind_of(path: &CStr) -> Option<Kind> {
     Some(Kind::of(&sample))
 }
 
-fn not_found(arguments: &[CString], name: &CStr) -> ExecError {
+fn not_found(arguments: &[CString], name: &CStr, shown: Option<&str>) -> ExecError {
     let bytes = name.to_bytes();
+    let shown = shown.map_or(bytes, str::as_bytes);
     let slash = bytes.contains(&b'/');
     let text = if bytes.is_empty() {
         "the command is empty; give the name of a program".to_owned()
@@ -132,11 +134,12 @@ fn not_found(arguments: &[CString], name: &CStr) -> ExecError {
         } else if slash {
             String::new()
         } else if Path::new(OsStr::from_bytes(&here)).is_file() {
+            let here = [b"./", shown].concat();
             format!("; it is in the working directory: use {}", quoted(&here))
         } else {
             "; install it or give its full path".to_owned()
         };
-        format!("cannot run {}: {why}{advice}", quoted(bytes))
+        format!("cannot run {}: {why}{advice}", quoted(shown))
     };
     ExecError {
         status: NOT_FOUND,
@@ -144,7 +147,7 @@ fn not_found(arguments: &[CString], name: &CStr) -> ExecError {
     }
 }
 
-fn explain(name: &CStr, path: &CStr, errno: Errno) -> ExecError {
+fn explain(name: &CStr, shown: Option<&str>, path: &CStr, errno: Errno) -> ExecError {
     // As in env(1), timeout(1) and the shells: 127 if execve(2) fails with ENOENT.
     let status = if errno == Errno::ENOENT {
         NOT_FOUND
@@ -159,10 +162,15 @@ fn explain(name: &CStr, path: &CStr, errno: Errno) -> ExecError {
             "its arguments and environment are too long for the kernel; shorten them".to_owned()
         }
         Errno::ETXTBSY => "it is open for writing; close it first".to_owned(),
+        Errno::EAGAIN => {
+            "the limit on processes of its user is reached; raise it (ulimit -u)".to_owned()
+        }
         Errno::ELOOP => "too many symbolic links in its path".to_owned(),
         other => other.desc().to_owned(),
     };
-    let shown = if name.to_bytes() == path.to_bytes() {
+    let shown = if let Some(shown) = shown {
+        quoted(shown.as_bytes())
+    } else if name.to_bytes() == path.to_bytes() {
         quoted(name.to_bytes())
     } else {
         format!("{} ({})", quoted(name.to_bytes()), quoted(path.to_bytes()))
@@ -249,6 +257,6 @@ fn wrong_format(path: &CStr) -> String {
 }
 
 /// Quotes a name, with characters that are not printable escaped.
-fn quoted(name: &[u8]) -> String {
+pub(super) fn quoted(name: &[u8]) -> String {
     format!("'{}'", String::from_utf8_lossy(name).escape_debug())
 }

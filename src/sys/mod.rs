@@ -30,12 +30,14 @@ pub(crate) mod environment;
 pub(crate) mod exec;
 mod executable;
 pub(crate) mod helpers;
+pub(crate) mod identity;
 pub(crate) mod kill;
 pub(crate) mod listing;
 pub(crate) mod memory;
 pub(crate) mod pidfd;
 pub(crate) mod process;
 pub(crate) mod queue;
+pub(crate) mod service;
 #[allow(dead_code, reason = "no user yet")]
 pub(crate) mod service_page;
 mod shared_page;

@@ -2,12 +2,14 @@
 
 use std::ffi::{CString, OsStr};
 use std::mem::ManuallyDrop;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
 use nix::errno::Errno;
 use nix::unistd::{ForkResult, Pid, fork, getpid, setpgid, tcsetpgrp};
 
 use super::exec::{self, ExecError};
+use super::service::{self, ServiceSetup};
 use super::shared_page::SharedPage;
 use super::signals::{self, Inherited};
 use super::{environment, process, tty};
@@ -26,6 +28,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) group: ProcessGroup,
     /// Changes to its environment, made in this order.
     pub(crate) variables: &'a [Variable<'a>],
+    /// What else a service changes.
+    pub(crate) service: Option<&'a ServiceSetup<'a>>,
 }
 
 /// The process group that the command runs in.
@@ -55,6 +59,10 @@ pub(crate) enum Variable<'a> {
 pub(crate) struct Child {
     /// Its process id, and the id of its process group if that is a new one.
     pub(crate) pid: i32,
+    /// Of a service only: at its end (read(2) returns 0) once the child has executed or
+    /// exited. No call on it blocks.
+    #[allow(dead_code, reason = "no user yet")]
+    pub(crate) executed: Option<OwnedFd>,
     exec_status: ExecStatus,
 }
 
@@ -80,13 +88,15 @@ impl Child {
 /// signal.
 ///
 /// # Errors
-/// The name of the system call, and EAGAIN: a limit on processes is reached; ENOMEM; see
-/// fork(2), mmap(2).
+/// The name of the system call, and EAGAIN: a limit on processes is reached; ENOMEM; of a
+/// service EMFILE: no descriptor left; see fork(2), mmap(2), pipe(2).
 pub(crate) fn spawn(
     arguments: &[CString],
     setup: Setup<'_>,
 ) -> Result<Child, (&'static str, Errno)> {
     let exec_status = ExecStatus::new().map_err(|errno| ("mmap", errno))?;
+    let pipe = setup.service.map(|_| service::exec_pipe()).transpose();
+    let pipe = pipe.map_err(|errno| ("pipe2", errno))?;
     // SAFETY: this process has one thread, so that the child may do all that the parent
     // may.
     match unsafe { fork() }.map_err(|errno| ("fork", errno))? {
@@ -99,18 +109,22 @@ pub(crate) fn spawn(
             }
             Ok(Child {
                 pid: child.as_raw(),
+                // The writing end is left to the child.
+                executed: pipe.map(|(reader, _)| reader),
                 exec_status,
             })
         }
         ForkResult::Child => {
-            run(arguments, setup, &exec_status);
+            let error = run(arguments, setup);
+            signals::block_all();
+            exec_status.write(&error);
             process::exit(crate::ending::FAILED)
         }
     }
 }
 
-/// The child: becomes the command, or writes why not.
-fn run(arguments: &[CString], setup: Setup<'_>, exec_status: &ExecStatus) {
+/// The child: becomes the command. Returns why not.
+fn run(arguments: &[CString], setup: Setup<'_>) -> ExecError {
     if setup.group != ProcessGroup::Inherited {
         // Cannot fail: it is not a session leader, and the group is its own.
         let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
@@ -121,6 +135,9 @@ fn run(arguments: &[CString], setup: Setup<'_>, exec_status: &ExecStatus) {
         // Works from the new group, which is not in the foreground yet, because SIGTTOU is
         // still blocked. Fails if the terminal has just gone, and with it the foreground.
         let _ = tcsetpgrp(device, getpid());
+    }
+    if let Some(Err(error)) = setup.service.map(ServiceSetup::enter) {
+        return error;
     }
     if let Some(signal) = setup.parent_death {
         // If it cannot be set, the command survives when we are killed, as under any other
@@ -135,10 +152,16 @@ fn run(arguments: &[CString], setup: Setup<'_>, exec_status: &ExecStatus) {
             Variable::Remove(name) => unset(name),
         }
     }
+    if let Some(service) = setup.service {
+        for (name, value) in service.environment {
+            set(name, value);
+        }
+        if let Err(error) = service.change_directory() {
+            return error;
+        }
+    }
     signals::restore(&setup.inherited);
-    let error = exec::exec(arguments);
-    signals::block_all();
-    exec_status.write(&error);
+    exec::exec(arguments, setup.service.map(|service| service.program))
 }
 
 /// Replaces the pid of `supervise` by that of the command in the variables that name the
@@ -157,7 +180,7 @@ fn rewrite_pid_variables(parent: i32) {
     }
 }
 
-fn set(variable: &str, value: &OsStr) {
+fn set(variable: impl AsRef<OsStr>, value: &OsStr) {
     // SAFETY: the child has one thread, so that no other reads the environment meanwhile.
     unsafe { std::env::set_var(variable, value) };
 }
