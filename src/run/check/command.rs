@@ -68,6 +68,7 @@ impl Course<'_> {
             parent_death: Some(Signal::KILL),
             group: ProcessGroup::New,
             variables: &[],
+            service: None,
         };
         let _ = service;
         let spawned = discard_output().and_then(|()| {
