@@ -42,6 +42,8 @@ use sys::signals::Inherited;
 #[cfg_attr(test, expect(dead_code, reason = "the test harness has its own"))]
 extern "C" fn entry(count: c_int, arguments: *const *const c_char) -> c_int {
     let inherited = sys::signals::block_all();
+    // SAFETY: these are the arguments of `main`.
+    unsafe { sys::title::note_arguments(count, arguments) };
     let arguments: Vec<OsString> = (0..usize::try_from(count).unwrap_or_default())
         .map(|index| {
             // SAFETY: the C runtime passes `count` valid C strings, which live

@@ -3,12 +3,13 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
 
 use super::checked;
 
@@ -269,6 +270,29 @@ fn open_descriptors() -> Option<Vec<RawFd>> {
     )
 }
 
+/// Gives every user the permission to open stdout and stderr by name for writing
+/// (/dev/stdout), where they are pipes: nginx and php-fpm do so. Their pipes belong to the user
+/// that the container was started as. A failure changes nothing.
+#[allow(dead_code, reason = "no user yet")]
+pub(crate) fn let_all_write_to_output() {
+    for number in [1, 2] {
+        // SAFETY: borrowed for this one call, which does not need it to be open.
+        let_all_write(unsafe { BorrowedFd::borrow_raw(number) });
+    }
+}
+
+/// The same for one descriptor. A named pipe is a file of somebody's, and is left alone.
+/// Without /proc nothing is changed: no descriptor could be opened by name.
+fn let_all_write(fd: BorrowedFd<'_>) {
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    if link.is_ok_and(|name| name.as_os_str().as_bytes().starts_with(b"pipe:["))
+        && let Ok(stat) = fstat(fd)
+    {
+        let mode = Mode::from_bits_truncate(stat.st_mode) | Mode::from_bits_truncate(0o222);
+        let _ = fchmod(fd, mode);
+    }
+}
+
 /// stderr, which stays open as long as the program runs: [`close_inherited`] keeps it.
 pub(super) fn stderr() -> BorrowedFd<'static> {
     // SAFETY: this program closes descriptor 2 only right before it exits. If it was
@@ -285,4 +309,36 @@ pub(crate) fn above_stdio(fd: OwnedFd) -> Option<OwnedFd> {
     let moved = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(3)).ok()?;
     // SAFETY: fcntl has just made this descriptor for us.
     Some(unsafe { OwnedFd::from_raw_fd(moved) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn every_user_may_open_a_pipe_for_writing_but_no_other_file() {
+        let mode = |fd: BorrowedFd<'_>| fstat(fd).unwrap().st_mode & 0o777;
+        let (_reader, writer) = std::io::pipe().unwrap();
+        assert_eq!(mode(writer.as_fd()), 0o600);
+        let_all_write(writer.as_fd());
+        assert_eq!(mode(writer.as_fd()), 0o622);
+        let folder = std::env::temp_dir().join(format!("supervise-modes-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let fifo = folder.join("pipe:[1]");
+        nix::unistd::mkfifo(&fifo, Mode::from_bits_truncate(0o600)).unwrap();
+        let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        let named = open(&fifo, flags, Mode::empty()).unwrap();
+        let file = open(
+            &folder.join("file"),
+            flags | OFlag::O_CREAT,
+            Mode::from_bits_truncate(0o600),
+        );
+        for fd in [named, file.unwrap()] {
+            let_all_write(fd.as_fd());
+            assert_eq!(mode(fd.as_fd()), 0o600);
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

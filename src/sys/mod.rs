@@ -45,6 +45,7 @@ mod siginfo;
 pub(crate) mod signals;
 pub(crate) mod spawn;
 pub(crate) mod stderr;
+pub(crate) mod title;
 pub(crate) mod tty;
 pub(crate) mod user_ids;
 pub(crate) mod wait;
