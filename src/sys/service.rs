@@ -102,3 +102,6 @@ pub(super) fn exec_pipe() -> nix::Result<(OwnedFd, OwnedFd)> {
     let above = |fd| descriptors::above_stdio(fd).ok_or(Errno::EMFILE);
     Ok((above(reader)?, above(writer)?))
 }
+
+#[cfg(test)]
+mod tests;

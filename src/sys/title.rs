@@ -80,7 +80,7 @@ mod tests {
         let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
         let (_, fields) = stat.rsplit_once(") ").unwrap();
         // Fields 48 and 49 of proc_pid_stat(5), of which these begin with the third.
-        let mut fields = fields.split(' ').skip(45).map(|field| field.parse());
+        let mut fields = fields.split(' ').skip(45).map(str::parse);
         (
             fields.next().unwrap().unwrap(),
             fields.next().unwrap().unwrap(),
@@ -143,7 +143,7 @@ mod tests {
         for arguments in [&[first, own.as_ptr(), last][..], &[first]] {
             let (line, _) = titled(&long, arguments);
             let length = before.iter().position(|byte| *byte == 0).unwrap();
-            let cut = format!("supervise[{long}")[..length].as_bytes().to_vec();
+            let cut = format!("supervise[{long}").as_bytes()[..length].to_vec();
             assert_eq!(line, [&cut, &before[length..]].concat());
         }
         assert_eq!(own.as_bytes(), b"own");
