@@ -32,6 +32,7 @@ use crate::sys::check_page::CheckPage;
 use crate::sys::kill::{Target, kill};
 use crate::sys::service_page::{is_parent, ring};
 use crate::sys::signals::{self, Inherited};
+use crate::sys::title::set_title;
 use crate::sys::{descriptors, helpers, process};
 
 /// How long a try may take. Then it has failed.
@@ -55,11 +56,17 @@ pub(crate) struct Check {
 
 impl Check {
     /// Starts a check of a service. It exits with 0 when a try succeeds. `once`: it makes one
-    /// try, at once and for a shorter time, and exits with 1 if that fails.
+    /// try, at once and for a shorter time, and exits with 1 if that fails. `limit`: that on
+    /// open descriptors for its commands.
     ///
     /// # Errors
     /// EINVAL: such a service is not checked; otherwise as fork(2), mmap(2).
-    pub(crate) fn start(service: &Service, once: bool, inherited: Inherited) -> nix::Result<Self> {
+    pub(crate) fn start(
+        service: &Service,
+        once: bool,
+        inherited: Inherited,
+        limit: Option<descriptors::Limit>,
+    ) -> nix::Result<Self> {
         let has_command = match service.ready {
             Ready::Started | Ready::Notified | Ready::Exited => return Err(Errno::EINVAL),
             Ready::Tcp(_) | Ready::Unix(_) | Ready::Http(_) => false,
@@ -72,8 +79,9 @@ impl Check {
                 page: &page,
                 parent,
                 inherited,
+                limit,
             };
-            course.begin(has_command);
+            course.begin(&service.name, has_command);
             u8::from(!course.run(service, once))
         })?;
         page.hide_from_later_children();
@@ -120,12 +128,14 @@ struct Course<'a> {
     page: &'a CheckPage,
     parent: i32,
     inherited: Inherited,
+    limit: Option<descriptors::Limit>,
 }
 
 impl Course<'_> {
     /// Makes this process another than its parent.
-    fn begin(&self, has_command: bool) {
+    fn begin(&self, name: &str, has_command: bool) {
         signals::block_all();
+        set_title(name);
         log::set_max_level(LevelFilter::Off);
         helpers::forget_all();
         let on_parents_exit = if has_command {
@@ -140,6 +150,9 @@ impl Course<'_> {
             let _ = nix::sys::prctl::set_child_subreaper(true);
         }
         descriptors::close_above_stdio();
+        if let Some(limit) = self.limit {
+            descriptors::set_limit(limit);
+        }
     }
 
     /// Tries until a try succeeds, and returns whether one did.

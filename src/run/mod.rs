@@ -8,5 +8,6 @@ mod events;
 mod notices;
 mod relay;
 mod start;
+mod surroundings;
 mod targets;
 mod terminal;

@@ -20,7 +20,6 @@ pub(crate) unsafe fn note_arguments(count: c_int, arguments: *const *const c_cha
 /// Names this process `supervise[NAME]`, cut where there is no room for it: 15 bytes in its
 /// name (`PR_SET_NAME`), and as many in the command line as that had. If it fails, the name
 /// stays.
-#[allow(dead_code, reason = "no user yet")]
 pub(crate) fn set_title(name: &str) {
     let title = format!("supervise[{name}]");
     if let Ok(title) = CString::new(title.as_bytes()) {

@@ -19,6 +19,7 @@ use super::socket::lower_case;
 use super::{Course, Limit};
 use crate::ending::Ending;
 use crate::processes::sweep::Sweep;
+use crate::run::surroundings::Surroundings;
 use crate::settings::services::{Command, Service};
 use crate::signal::Signal;
 use crate::sys::spawn::{ProcessGroup, Setup, spawn};
@@ -62,15 +63,15 @@ impl Course<'_> {
         let call = |call: &str, errno: Errno| format!("{call}: {}", lower_case(errno.desc()));
         let signals = signals::watch().map_err(|errno| call("signalfd", errno))?;
         let (mut output, their_end) = Output::open().map_err(|errno| call("pipe", errno))?;
+        let surroundings = Surroundings::of(service)?;
         let setup = Setup {
             own_pid: process::own_pid(),
             inherited: self.inherited,
             parent_death: Some(Signal::KILL),
             group: ProcessGroup::New,
-            variables: &[],
-            service: None,
+            variables: &surroundings.variables(),
+            service: Some(&surroundings.setup(command)),
         };
-        let _ = service;
         let spawned = discard_output().and_then(|()| {
             // The program gets our stderr.
             dup2_stderr(&their_end).map_err(|errno| ("dup2", errno))?;
@@ -150,10 +151,11 @@ impl Course<'_> {
                 return false;
             }
             // To find them raises the limit on open descriptors.
-            let limit = descriptors::limit();
             let sweep = sweep.get_or_insert_with(|| Sweep::new(process::own_pid(), false));
             sweep.kill(child, self.page.group());
-            limit.map(descriptors::set_limit);
+            if let Some(limit) = self.limit {
+                descriptors::set_limit(limit);
+            }
             // Whatever comes: most of them exit at once.
             let _ = signals::wait(Some(look.min(until - now)));
             look = (look * 2).min(LAST_LOOK);

@@ -2,17 +2,17 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::testing::{Folder, eventually, refusing};
 use super::*;
 use crate::ending::Ending;
 use crate::processes::procfs;
-use crate::settings::services::{Command, Request, Restart, Shown};
+use crate::settings::services::{Command, Request, Restart, Shown, User};
 use crate::signal::SignalSet;
 use crate::sys::wait::{self, Waited};
 
@@ -64,19 +64,12 @@ impl Checked {
     fn start(service: &Service, once: bool) -> Self {
         let inherited = signals::block_all();
         signals::restore(&inherited);
-        Self(Check::start(service, once, inherited).unwrap())
+        Self(Check::start(service, once, inherited, descriptors::limit()).unwrap())
     }
 
     /// How the check exits.
     fn ending(&self) -> Ending {
-        let mut ending = None;
-        eventually("the check exits", || {
-            if let Waited::Ended(_, how) = wait::one(self.0.pid) {
-                ending = Some(how);
-            }
-            ending.is_some()
-        });
-        ending.unwrap()
+        ending_of(self.0.pid)
     }
 
     /// Waits until a try has said this.
@@ -94,6 +87,18 @@ impl Drop for Checked {
             let _ = kill(Target::Process(self.0.pid), Signal::KILL);
         }
     }
+}
+
+/// How this child exits.
+fn ending_of(child: i32) -> Ending {
+    let mut ending = None;
+    eventually("it exits", || {
+        if let Waited::Ended(_, how) = wait::one(child) {
+            ending = Some(how);
+        }
+        ending.is_some()
+    });
+    ending.unwrap()
 }
 
 /// How one try ends, and what it says.
@@ -142,6 +147,8 @@ fn a_check_exits_once_its_service_answers() {
     let address = refusing();
     let check = Checked::start(&tcp(address), false);
     check.says("connection refused");
+    let process = procfs::stat(check.0.pid).unwrap().unwrap();
+    assert_eq!(process.name, b"supervise[db]");
     let listener = TcpListener::bind(address).unwrap();
     assert_eq!(check.ending(), Ending::Exited(0));
     // As it was before that.
@@ -182,7 +189,7 @@ fn a_service_without_a_check_is_not_checked() {
     for ready in [Ready::Started, Ready::Notified, Ready::Exited] {
         let inherited = signals::block_all();
         signals::restore(&inherited);
-        let result = Check::start(&service(ready), false, inherited);
+        let result = Check::start(&service(ready), false, inherited, None);
         assert_eq!(result.err(), Some(Errno::EINVAL));
     }
 }
@@ -310,18 +317,15 @@ fn a_check_exits_with_the_main_process() {
     let address = refusing();
     let main = process::fork(|| {
         let inherited = signals::block_all();
-        let command = Check::start(&shell(&script), false, inherited).unwrap();
-        let socket = Check::start(&tcp(address), false, inherited).unwrap();
+        let command = Check::start(&shell(&script), false, inherited, None).unwrap();
+        let socket = Check::start(&tcp(address), false, inherited, None).unwrap();
         pids(&file, 3);
         eventually("a try fails", || socket.last_try().is_some());
         let _ = fs::write(&checks, format!("{}\n{}\n", command.pid, socket.pid));
         0
     });
-    let main = main.unwrap();
+    assert_eq!(ending_of(main.unwrap()), Ending::Exited(0));
     let started = [pids(&checks, 2), pids(&file, 3)].concat();
-    eventually("the main process exits", || {
-        matches!(wait::one(main), Waited::Ended(..))
-    });
     let exited = Instant::now();
     all_exit(&started);
     assert!(exited.elapsed() < PATIENCE, "only when the try was over");
@@ -388,9 +392,132 @@ fn a_check_and_its_command_hold_no_descriptor_of_ours() {
     let check = Checked::start(&shell(&script), false);
     let command = pids(&file, 3).first().copied().unwrap();
     assert_eq!(numbers(command), [0, 1, 2]);
-    // And a signalfd, and a pipe.
-    assert_eq!(numbers(check.0.pid), [0, 1, 2, 3, 4]);
+    // And a signalfd, and two pipes.
+    assert_eq!(numbers(check.0.pid).len(), 6);
     check.0.end();
     check.ending();
     drop(ours);
+}
+
+#[test]
+fn a_command_has_the_limit_on_descriptors_of_the_start() {
+    let folder = Folder::new();
+    let file = folder.path("limits");
+    // What each try leaves has to be looked for, with more descriptors.
+    let script = format!("ulimit -Sn >>{}; sleep 1000 & exit 1", file.display());
+    let main = process::fork(|| {
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard - 1) - 1, hard).unwrap();
+        let expected = format!("{}\n", soft.min(hard - 1) - 1);
+        let limit = descriptors::limit();
+        descriptors::raise_limit();
+        let inherited = signals::block_all();
+        let check = Check::start(&shell(&script), false, inherited, limit).unwrap();
+        let limits = || fs::read_to_string(&file).unwrap_or_default();
+        eventually("three tries", || limits().lines().count() == 3);
+        let is_same = limits() == expected.repeat(3);
+        check.end();
+        u8::from(!is_same)
+    });
+    assert_eq!(ending_of(main.unwrap()), Ending::Exited(0));
+}
+
+/// A service that runs as a user without a name in a directory of that user.
+fn as_user(folder: &Folder, script: &str) -> Service {
+    let path = folder.path("");
+    std::os::unix::fs::chown(&path, Some(61_001), Some(61_002)).unwrap();
+    let user = User::parse(b"61001:61002", "${USER}").unwrap();
+    Service {
+        user: Some(user),
+        working_dir: Some(Shown {
+            value: path,
+            shown: String::new(),
+        }),
+        environment: vec![("CHECKED".into(), "yes".into())],
+        ..shell(script)
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "whoever runs the tests is to see it")]
+fn is_root() -> bool {
+    let is_root = nix::unistd::geteuid().is_root();
+    if !is_root {
+        eprintln!("SKIPPED: takes root");
+    }
+    is_root
+}
+
+#[test]
+fn a_command_runs_as_its_service_does() {
+    if !is_root() {
+        return;
+    }
+    let folder = Folder::new();
+    let script = "echo $(id -u) $(id -g) $(id -G) $HOME $CHECKED $(readlink /proc/$$/fd/0 \
+                  /proc/$$/fd/1) $(pwd -P) > /dev/stderr; exit 1";
+    let check = Checked::start(&as_user(&folder, script), false);
+    let path = fs::canonicalize(folder.path("")).unwrap();
+    let path = path.display();
+    let expected = "exit status 1: 61001 61002 61002 / yes /dev/null /dev/null";
+    check.says(&format!("{expected} {path}"));
+    check.0.end();
+    check.ending();
+    let service = Service {
+        user: Some(User::parse(b"nobody-here", "${USER}").unwrap()),
+        ..shell("exit 0")
+    };
+    let (ending, text) = once(&service);
+    assert_eq!(ending, Ending::Exited(1));
+    assert!(text.unwrap().contains("'${USER}' is not in /etc/passwd"));
+}
+
+/// Runs this test, or itself without `CAP_KILL`: the parent-death signal of the kernel does not
+/// reach other users then.
+#[test]
+fn processes_of_another_user_are_killed_without_cap_kill() {
+    const INSIDE: &str = "CHECK_TEST_WITHOUT_CAP_KILL";
+    if !is_root() {
+        return;
+    }
+    if std::env::var_os(INSIDE).is_none() {
+        let name = "run::check::tests::processes_of_another_user_are_killed_without_cap_kill";
+        let result = std::process::Command::new("setpriv")
+            .args(["--bounding-set=-kill", "--inh-caps=-kill"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", name])
+            .env(INSIDE, "1")
+            .output()
+            .unwrap();
+        let output = String::from_utf8_lossy(&result.stdout).into_owned();
+        assert!(
+            result.status.success() && output.contains("1 passed"),
+            "{output}"
+        );
+        return;
+    }
+    assert!(!process::rights().kill);
+    let folder = Folder::new();
+    let (script, file) = hanging(&folder);
+    let service = as_user(&folder, &script);
+    for killed in [false, true] {
+        let _ = fs::remove_file(&file);
+        let check = Checked::start(&service, false);
+        let started = pids(&file, 3);
+        if killed {
+            nix::sys::prctl::set_child_subreaper(true).unwrap();
+            kill(Target::Process(check.0.pid), Signal::KILL).unwrap();
+            assert_eq!(check.ending(), Ending::Killed(Signal::KILL, false));
+            let group = started.get(..2).unwrap();
+            assert!(group.iter().all(|pid| is_alive(*pid)));
+            let mut sweep = Sweep::new(process::own_pid(), false);
+            check.0.reaped(&mut sweep);
+            all_exit(group);
+            // The other one has left the group.
+            sweep.kill(None, None);
+        } else {
+            check.0.end();
+            assert_eq!(check.ending(), Ending::Exited(1));
+        }
+        all_exit(&started);
+    }
 }

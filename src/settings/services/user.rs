@@ -45,7 +45,7 @@ pub(crate) struct Account {
 impl User {
     /// Reads `USER` or `USER:GROUP`, each a name or a number. `shown` is the text of the
     /// file.
-    pub(super) fn parse(text: &[u8], shown: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &[u8], shown: &str) -> Result<Self, String> {
         let mut parts = text.splitn(2, |b| *b == b':');
         let user = id(parts.next().unwrap_or_default(), shown)?;
         let group = parts.next().map(|group| id(group, shown)).transpose()?;
