@@ -10,6 +10,8 @@
 //!   is reaped, and [`Event::SomeLeft`] or [`Event::NothingLeft`] when every child
 //!   that has exited is: other events may come in between;
 //! - [`Event::Expired`] comes for a timer that was armed, once for each time;
+//! - [`Event::StopBy`] comes only where the rules are those of a keeper: leftover processes
+//!   are stopped, and there is neither a stop delay nor job control;
 //! - an action that fails is answered by an event right after the actions;
 //! - nothing comes after [`Action::Exit`].
 
@@ -91,6 +93,8 @@ pub(crate) struct Lifecycle {
     held: Option<Delivery>,
     /// Whether a stop was requested.
     stop_requested: bool,
+    /// Whether the main process has told us to stop: [`Event::StopBy`].
+    told: bool,
     /// How far the stop is, for processes that received no signal.
     stage: Stage,
     /// Whether processes that could not be read are to be looked for again.
@@ -116,6 +120,7 @@ impl Lifecycle {
             resumes: 0,
             held: None,
             stop_requested: false,
+            told: false,
             stage,
             some_unread: false,
             look_again: stop::FIRST_LOOK_AGAIN,
@@ -157,6 +162,11 @@ impl Lifecycle {
                 let (received, origin) = (Received::plain(signal), Origin::for_us(false));
                 self.on_signal(received, origin, Request::Rehearsal(signal))
             }
+            Event::StopBy {
+                signal,
+                kill_in,
+                rest_in,
+            } => self.stop_by(signal, kill_in, rest_in),
             // After a stop request the exit of the command that received it counts, and
             // the other process is one of the leftovers.
             Event::CommandHandedOn { to, .. } if self.phase == Phase::Running => {
@@ -221,6 +231,9 @@ impl Lifecycle {
         match self.phase {
             Phase::Running if stop => self.request_stop(by, Some(delivery)),
             Phase::Delaying if stop => self.cut_delay_short(Some(delivery)),
+            // The main process was killed after it had told us to stop. To many programs a
+            // second stop signal means: without saving.
+            Phase::Stopping if stop && self.told => Vec::new(),
             Phase::Running | Phase::Delaying | Phase::Stopping => deliver.into_iter().collect(),
             // The command is about to be killed.
             Phase::Lingering | Phase::Sweeping | Phase::Killing | Phase::Done => Vec::new(),

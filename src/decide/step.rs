@@ -14,6 +14,15 @@ pub(crate) enum Event {
     Signal(Received, Origin),
     /// A rehearsal requests a stop by this signal.
     Rehearse(Signal),
+    /// The main process has told a keeper to stop its service by this signal, which is not
+    /// rewritten. SIGKILL is due in `kill_in`, and the other processes are to be sent SIGTERM
+    /// in `rest_in` if the command still runs then; `None`: never. Repeatable: a later one
+    /// only makes these moments earlier.
+    StopBy {
+        signal: Signal,
+        kill_in: Option<Duration>,
+        rest_in: Option<Duration>,
+    },
     /// The command was reaped, or the child that could not execute it.
     CommandEnded(Ending),
     /// The command was reaped, and it had named a process that is a child of
@@ -102,6 +111,8 @@ pub(crate) enum Action {
     Kill(Scope),
     /// Send an [`Event::Expired`] so long from now.
     Arm(Timer, Duration),
+    /// The same, unless the timer is armed and expires sooner.
+    ArmEarlier(Timer, Duration),
     /// Exit, with a status made of this.
     Exit(Ending),
 }
@@ -128,6 +139,9 @@ pub(crate) enum Notice {
     Waiting,
     /// The grace period expired; and which processes remain.
     GraceOver,
+    /// The moment of SIGKILL came that the main process or the grace period has set,
+    /// whichever was earlier; and which processes remain.
+    Due,
     /// A second Ctrl-C ended the grace period; and which processes remain.
     CutShort(Signal),
     /// Some processes are left running on purpose.
@@ -143,4 +157,6 @@ pub(crate) enum Request {
     Signal(Received),
     /// A rehearsal, in the place of this signal.
     Rehearsal(Signal),
+    /// The main process, and this signal is sent to the service.
+    Main(Signal),
 }

@@ -412,6 +412,11 @@ impl Supervisor<'_> {
             Action::Kill(Scope::Everything) => self.sweep.kill(self.command, self.own_group()),
             Action::Kill(Scope::Command) => self.send(Signal::KILL),
             Action::Arm(timer, after) => self.events.timers.arm(Wakeup::Lifecycle(timer), after),
+            Action::ArmEarlier(timer, after) => {
+                self.events
+                    .timers
+                    .arm_earlier(Wakeup::Lifecycle(timer), after);
+            }
             // Carried out in `feed`, which hears whether it worked.
             Action::Exit(_)
             | Action::Suspend(_)

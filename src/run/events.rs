@@ -281,6 +281,13 @@ impl<T: Copy + Ord> Timers<T> {
         }
     }
 
+    /// Sets a timer, unless it is set to an earlier time.
+    pub(crate) fn arm_earlier(&mut self, timer: T, after: Duration) {
+        if self.until(timer).is_none_or(|left| after < left) {
+            self.arm(timer, after);
+        }
+    }
+
     /// Forgets a timer.
     pub(crate) fn disarm(&mut self, timer: T) {
         self.0.retain(|(_, armed)| *armed != timer);
@@ -322,5 +329,19 @@ mod tests {
         assert!(timers.until('a') > Some(Duration::from_secs(3000)));
         timers.arm('a', Duration::ZERO);
         assert_eq!((timers.expired(), timers.until('b')), (Some('a'), None));
+    }
+
+    #[test]
+    fn a_timer_is_only_made_earlier() {
+        let hours = |hours| Duration::from_secs(3600 * hours);
+        let mut timers = Timers(Vec::new());
+        for (after, left) in [(5, 5), (9, 5), (2, 2), (3, 2)] {
+            timers.arm_earlier('a', hours(after));
+            let until = timers.until('a').unwrap();
+            assert!(until <= hours(left) && until > hours(left - 1), "{until:?}");
+        }
+        // Of another timer it is known nothing.
+        timers.arm_earlier('b', hours(9));
+        assert!(timers.until('b') > Some(hours(8)));
     }
 }

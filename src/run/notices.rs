@@ -24,6 +24,7 @@ impl Supervisor<'_> {
                 let (signal, sender) = match request {
                     Request::Signal(received) => (received.signal, sender(&received)),
                     Request::Rehearsal(signal) => (signal, Sender::Rehearsal),
+                    Request::Main(signal) => (signal, Sender::Main),
                 };
                 self.tell(Record::StopRequested {
                     signal,
@@ -40,13 +41,14 @@ impl Supervisor<'_> {
             Notice::Waiting => {
                 let deadline = Wakeup::Lifecycle(Timer::GraceOver);
                 let left = self.events.timers.until(deadline);
-                self.tell(Record::Waiting { left, grace });
+                self.tell(Record::Waiting(left));
                 self.tell_remaining(Moment::Waiting, self.remaining().as_ref());
             }
             Notice::GraceOver => {
                 self.tell_killing(KillCause::Expired(grace));
                 self.tell_manager("STATUS=Grace period expired, sending SIGKILL");
             }
+            Notice::Due => self.tell_killing(KillCause::Due),
             Notice::CutShort(signal) => self.tell_killing(KillCause::TypedAgain(signal)),
             Notice::Left if !log_enabled!(Level::Info) => {}
             Notice::Left => {

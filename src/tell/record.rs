@@ -50,11 +50,9 @@ pub(crate) enum Record<'a> {
     InitExits,
     /// The command waits for a terminal that it cannot get; this signal suspended it.
     Stuck(Signal),
-    /// Some processes have not exited so far. `left`: the time to SIGKILL.
-    Waiting {
-        left: Option<Duration>,
-        grace: Grace,
-    },
+    /// Some processes have not exited so far, with the time to SIGKILL; `None`: it is never
+    /// sent.
+    Waiting(Option<Duration>),
     /// SIGKILL is about to be sent to these processes, which are known if /proc is
     /// available. `command`: the pid of the command,
     /// unless that has exited.
@@ -102,6 +100,8 @@ pub(crate) enum Record<'a> {
 pub(crate) enum KillCause {
     /// The grace period expired.
     Expired(Grace),
+    /// The moment came that the main process of several services has set.
+    Due,
     /// The user typed this signal once more.
     TypedAgain(Signal),
 }
@@ -187,7 +187,7 @@ impl<'a> Record<'a> {
         match self {
             Self::NotStarted(_) | Self::NotExecuted { .. } => Level::Error,
             Self::Stuck(_)
-            | Self::Waiting { .. }
+            | Self::Waiting(_)
             | Self::Killing { .. }
             | Self::Remains(..)
             | Self::SomeRemains { .. }
@@ -234,6 +234,11 @@ impl fmt::Display for Record<'_> {
             } => write!(f, "rehearsal: simulating {signal}: stopping, {grace}"),
             Self::StopRequested {
                 signal,
+                sender: Sender::Main,
+                ..
+            } => write!(f, "stopping: sent {signal}"),
+            Self::StopRequested {
+                signal,
                 sender,
                 grace,
             } => write!(f, "received {signal} from {sender}: stopping, {grace}"),
@@ -272,15 +277,16 @@ impl fmt::Display for Record<'_> {
                 "command suspended by {signal}: it is not in the foreground process group; redirect \
                  stdin or use fg"
             ),
-            Self::Waiting { left, grace } => {
+            Self::Waiting(left) => {
                 f.write_str("still waiting for processes to exit: ")?;
                 match left {
                     Some(left) => write!(f, "SIGKILL in {}", in_seconds(*left)),
-                    None => write!(f, "no SIGKILL ({grace})"),
+                    None => write!(f, "no SIGKILL ({})", Grace::Infinite),
                 }
             }
             Self::Killing { cause, .. } => match cause {
                 KillCause::Expired(grace) => write!(f, "{grace} expired: sending SIGKILL"),
+                KillCause::Due => f.write_str("deadline reached: sending SIGKILL"),
                 KillCause::TypedAgain(signal) => {
                     write!(
                         f,
@@ -444,6 +450,14 @@ mod tests {
                 "INFO rehearsal: simulating SIGTERM: stopping, grace period infinity",
             ),
             (
+                Record::StopRequested {
+                    signal: Signal::QUIT,
+                    sender: &Sender::Main,
+                    grace,
+                },
+                "INFO stopping: sent SIGQUIT",
+            ),
+            (
                 Record::Delayed {
                     delay: Duration::from_millis(300),
                     to_command: true,
@@ -495,22 +509,20 @@ mod tests {
                  redirect stdin or use fg",
             ),
             (
-                Record::Waiting {
-                    left: Some(Duration::from_secs(5)),
-                    grace,
-                },
+                Record::Waiting(Some(Duration::from_secs(5))),
                 "WARN still waiting for processes to exit: SIGKILL in 5.00s",
             ),
             (
-                Record::Waiting {
-                    left: None,
-                    grace: Grace::Infinite,
-                },
+                Record::Waiting(None),
                 "WARN still waiting for processes to exit: no SIGKILL (grace period infinity)",
             ),
             (
                 killing(KillCause::Expired(grace)),
                 "WARN grace period 30s expired: sending SIGKILL",
+            ),
+            (
+                killing(KillCause::Due),
+                "WARN deadline reached: sending SIGKILL",
             ),
             (
                 killing(KillCause::TypedAgain(Signal::INT)),

@@ -22,6 +22,8 @@ pub(crate) enum Sender {
     Kernel,
     /// The rehearsal.
     Rehearsal,
+    /// The main process of several services, to the keeper of one.
+    Main,
 }
 
 impl fmt::Display for Sender {
@@ -45,6 +47,7 @@ impl fmt::Display for Sender {
             }
             Self::Kernel => f.write_str("the kernel (key, timer, limit)"),
             Self::Rehearsal => f.write_str("the rehearsal"),
+            Self::Main => f.write_str("the main process"),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::decide::reason::Stage;
 use crate::decide::rules::{Grace, LeftoverPolicy};
 use crate::decide::step::{Action, Notice, Request, Scope, Timer};
 use crate::ending::Ending;
-use crate::signal::Signal;
+use crate::signal::{Received, Signal};
 
 /// How long after the first SIGKILL the program goes on waiting.
 const KILL_WAIT: Duration = Duration::from_secs(1);
@@ -68,6 +68,61 @@ impl Lifecycle {
             }
             actions.push(Action::Arm(Timer::GraceOver, grace));
         }
+        actions
+    }
+
+    /// Stops the service of a keeper. If it is being stopped already, or has ended by itself,
+    /// that only takes less time from now on.
+    pub(super) fn stop_by(
+        &mut self,
+        signal: Signal,
+        kill_in: Option<Duration>,
+        rest_in: Option<Duration>,
+    ) -> Vec<Action> {
+        let no_time = kill_in == Some(Duration::ZERO);
+        let mut actions = match self.phase {
+            Phase::Running if no_time => {
+                self.stage = Stage::NoGrace;
+                Vec::new()
+            }
+            // Its leftover processes have their own grace period at most.
+            Phase::Running if self.ending.is_some() => self.start_sweeping(),
+            Phase::Running => {
+                self.stage = Stage::Command;
+                let mut actions = self.note_request(Request::Main(signal));
+                actions.extend(self.stop_command(Some(Delivery {
+                    received: Received::plain(signal),
+                    to_group: false,
+                    done: false,
+                })));
+                actions.push(Action::Arm(Timer::StillWaiting, waiting_after(kill_in)));
+                actions
+            }
+            _ => Vec::new(),
+        };
+        match self.phase {
+            Phase::Running | Phase::Stopping | Phase::Sweeping => self.told = true,
+            // A keeper is never in the first two.
+            Phase::Delaying | Phase::Lingering | Phase::Killing | Phase::Done => return actions,
+        }
+        if no_time {
+            actions.extend(self.start_killing(Notice::Due));
+            return actions;
+        }
+        // They are signaled before they are killed.
+        let rest_in = match kill_in {
+            Some(kill_in) => Some(
+                rest_in
+                    .filter(|rest| *rest < kill_in)
+                    .unwrap_or(kill_in / 4 * 3),
+            ),
+            None => rest_in,
+        };
+        if self.phase == Phase::Stopping && self.stage != Stage::Others {
+            let arm = |rest| Action::ArmEarlier(Timer::TerminateRest, rest);
+            actions.extend(rest_in.map(arm));
+        }
+        actions.extend(kill_in.map(|kill| Action::ArmEarlier(Timer::GraceOver, kill)));
         actions
     }
 
@@ -151,6 +206,7 @@ impl Lifecycle {
             }
             (Timer::GraceOver, Phase::Stopping | Phase::Sweeping) => match self.ending {
                 Some(ending) if self.rules.leftovers == LeftoverPolicy::Leave => self.leave(ending),
+                _ if self.told => self.start_killing(Notice::Due),
                 _ => self.start_killing(Notice::GraceOver),
             },
             (Timer::KillAgain, Phase::Killing) => self.kill(),
