@@ -344,6 +344,7 @@ impl World {
             Event::InitExitsWithUs => self.rules.pid1 = true,
             // A rehearsal's signal is for us alone.
             Event::Rehearse(_)
+            | Event::StopBy { .. }
             | Event::NotSuspended(_)
             | Event::ForegroundRefused(_)
             | Event::SomeUnread
@@ -522,7 +523,9 @@ impl World {
                     "signaled twice"
                 );
             }
-            Action::Notice(Notice::GraceOver) => assert!(!self.killed, "told before it is done"),
+            Action::Notice(Notice::GraceOver | Notice::Due) => {
+                assert!(!self.killed, "told before it is done")
+            }
             Action::Notice(Notice::CutShort(signal)) => self.check_cut_short(event, *signal),
             Action::Kill(scope) => {
                 assert!(
@@ -545,7 +548,7 @@ impl World {
                 }
                 self.killed = true;
             }
-            Action::Arm(timer, after) => {
+            Action::Arm(timer, after) | Action::ArmEarlier(timer, after) => {
                 self.armed.retain(|armed| armed != timer);
                 self.armed.push(*timer);
                 self.armed.sort_unstable();
