@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_timer_is_only_made_earlier() {
-        let hours = |hours| Duration::from_secs(3600 * hours);
+        let hours = |hours: u64| Duration::from_secs(3600 * hours);
         let mut timers = Timers(Vec::new());
         for (after, left) in [(5, 5), (9, 5), (2, 2), (3, 2)] {
             timers.arm_earlier('a', hours(after));
