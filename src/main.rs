@@ -25,10 +25,12 @@ mod tell;
 
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
+use std::time::Instant;
 
 use cli::Invocation;
 use ending::Termination;
 use nix::errno::Errno;
+use settings::LogFormat;
 use sys::signals::Inherited;
 
 /// The C entry point. The language runtime's own would change the disposition
@@ -68,8 +70,16 @@ fn run(arguments: &[OsString], inherited: Inherited) -> Termination {
     let settings = match cli::read(arguments, &sys::environment::beginning_with(cli::PREFIX)) {
         Ok(Invocation::Run(settings)) => settings,
         Ok(Invocation::Print(text)) => return print(&text),
-        Ok(Invocation::Services(_) | Invocation::Status(_)) => {
-            let why = "services are not supported yet";
+        Ok(Invocation::Services(settings)) => {
+            start_log(
+                &settings.run.log,
+                settings.run.log_format,
+                &settings.run.warnings,
+            );
+            return end_log(run::services::run(&settings, inherited));
+        }
+        Ok(Invocation::Status(_)) => {
+            let why = "--status is not supported yet";
             tell::log::write_unfiltered(log::Level::Error, why);
             return Termination::Exit(ending::FAILED);
         }
@@ -80,11 +90,22 @@ fn run(arguments: &[OsString], inherited: Inherited) -> Termination {
             return Termination::Exit(ending::FAILED);
         }
     };
-    tell::log::start(&settings.run.log, settings.run.log_format);
-    for warning in &settings.run.warnings {
+    start_log(
+        &settings.run.log,
+        settings.run.log_format,
+        &settings.run.warnings,
+    );
+    end_log(run::command::run(&settings, inherited))
+}
+
+fn start_log(filter: &str, format: LogFormat, warnings: &[String]) {
+    tell::log::start(filter, format);
+    for warning in warnings {
         log::warn!("{warning}");
     }
-    let (termination, until) = run::command::run(&settings, inherited);
+}
+
+fn end_log((termination, until): (Termination, Option<Instant>)) -> Termination {
     tell::log::finish(until);
     sys::helpers::release_stdio();
     termination

@@ -18,7 +18,6 @@ pub(crate) enum Event {
     /// rewritten. SIGKILL is due in `kill_in`, and the other processes are to be sent SIGTERM
     /// in `rest_in` if the command still runs then; `None`: never. Repeatable: a later one
     /// only makes these moments earlier.
-    #[allow(dead_code, reason = "no user yet")]
     StopBy {
         signal: Signal,
         kill_in: Option<Duration>,

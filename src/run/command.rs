@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use log::{Level, debug, error, log};
 
 use super::events::{Events, Reaped, Wake};
+use super::keeper::Keeper;
 use super::notices::sender;
 use super::relay::Relay;
 use super::start::{Started, start};
@@ -58,7 +59,7 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> (Termination, Op
                 let warn = settings.run.warn_on_reap;
                 tell(&mut account, started, Record::Reaped { pid, ending, warn });
             }
-            Supervisor::new(settings, command, &mut account, started).run()
+            Supervisor::new(settings, command, &mut account, started, None).run()
         }
         Err(why) => {
             tell(&mut account, started, Record::NotStarted(&why));
@@ -121,6 +122,8 @@ pub(super) struct Supervisor<'a> {
     awaits_ready: bool,
     /// Whether we were suspended and no SIGCONT has come since.
     pub(super) suspended: bool,
+    /// In the keeper of a service: its way to the main process.
+    pub(super) keeper: Option<Keeper<'a>>,
 }
 
 /// What to wake up for.
@@ -133,11 +136,12 @@ pub(super) enum Wakeup {
 }
 
 impl<'a> Supervisor<'a> {
-    fn new(
+    pub(super) fn new(
         settings: &'a Settings,
         started: Started,
         account: &'a mut Account,
         at: Instant,
+        keeper: Option<Keeper<'a>>,
     ) -> Self {
         let Started {
             own_pid,
@@ -183,13 +187,14 @@ impl<'a> Supervisor<'a> {
                 .rehearse
                 .is_some_and(|r| r.at == RehearseAt::Ready),
             suspended: false,
+            keeper,
         }
     }
 }
 
 impl Supervisor<'_> {
     /// Runs it, and returns how long the last writes may take.
-    fn run(mut self) -> (Termination, Duration) {
+    pub(super) fn run(mut self) -> (Termination, Duration) {
         self.tell(Record::Started(self.child.pid));
         memory::release_code();
         let termination = loop {
@@ -222,11 +227,18 @@ impl Supervisor<'_> {
 
     /// One turn of the loop; `Break` is the end of it.
     fn turn(&mut self) -> ControlFlow<Termination> {
-        match self.events.wait(self.relay.as_mut().map(Relay::watched)) {
+        let executed = self.keeper.as_ref().and_then(Keeper::watched);
+        let watched = executed.or_else(|| self.relay.as_mut().map(Relay::watched));
+        match self.events.wait(watched) {
+            Ok(Wake::Signal(received)) if self.keeper.is_some() => {
+                self.on_signal_to_keeper(&received)?;
+            }
             Ok(Wake::Signal(received)) => self.on_signal(received)?,
             Ok(Wake::Children) => self.on_children()?,
             Ok(Wake::Timer(Wakeup::Lifecycle(timer))) => self.feed(Event::Expired(timer))?,
             Ok(Wake::Timer(Wakeup::Rehearse)) => self.rehearse()?,
+            // It is told by its end even where it cannot be waited for.
+            Ok(Wake::Ready(_)) if self.note_executed() => {}
             Ok(Wake::Ready(ready)) => self.on_message(ready),
             Err(errno) => {
                 // Without signals there is nothing that we can do for any process.
@@ -237,6 +249,7 @@ impl Supervisor<'_> {
                 return Break(Termination::Exit(ending::FAILED));
             }
         }
+        self.note_ready();
         // Where READY=1 cannot come any more, waiting for it would have no end.
         if self.awaits_ready && self.relay.as_ref().is_none_or(Relay::is_ready) {
             self.awaits_ready = false;
@@ -281,6 +294,7 @@ impl Supervisor<'_> {
         if let Some(relay) = &mut self.relay {
             relay.drain(self.command);
         }
+        self.look_at_page()?;
         while let Some(reaped) = self.events.reap() {
             match reaped {
                 Reaped::Changed(change) => self.on_child(change)?,
@@ -343,7 +357,9 @@ impl Supervisor<'_> {
                 hint: hint.filter(|_| failure.status == ending::NOT_FOUND),
             });
             // Others may be there all the same: `sh -c "a & exec supervise b"`.
-            return self.feed(Event::CommandEnded(Ending::NotExecuted(failure.status)));
+            let ending = Ending::NotExecuted(failure.status);
+            self.note_ended(ending);
+            return self.feed(Event::CommandEnded(ending));
         }
         let by_sigkill = matches!(ending, Ending::Killed(Signal::KILL, _));
         self.tell(if by_sigkill && !self.account.has_sent_sigkill() {
@@ -357,15 +373,16 @@ impl Supervisor<'_> {
             relay.drain(None);
             relay.successor()
         });
-        self.feed(match successor {
-            Some(to) => Event::CommandHandedOn { ending, to },
-            None => Event::CommandEnded(ending),
-        })
+        if let Some(to) = successor {
+            return self.feed(Event::CommandHandedOn { ending, to });
+        }
+        self.note_ended(ending);
+        self.feed(Event::CommandEnded(ending))
     }
 
     /// Carries out what the lifecycle answers to an event. Where an action fails, that is
     /// the next event.
-    fn feed(&mut self, event: Event) -> ControlFlow<Termination> {
+    pub(super) fn feed(&mut self, event: Event) -> ControlFlow<Termination> {
         let mut next = Some(event);
         while let Some(event) = next.take() {
             for action in self.lifecycle.on(event) {
@@ -426,6 +443,11 @@ impl Supervisor<'_> {
     }
 
     pub(super) fn tell(&mut self, record: Record<'_>) {
-        tell(self.account, self.started, record);
+        // The main process of several services tells the course of each in its own words.
+        if self.keeper.is_some() && record.is_of_course() {
+            self.account.add(&record, self.started.elapsed());
+        } else {
+            tell(self.account, self.started, record);
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! The run of a command: start it, wait for the next event, have [`crate::decide`] decide,
 //! act.
 
-#[allow(dead_code, reason = "no user yet")]
 mod check;
 pub(crate) mod command;
 mod events;
+mod keeper;
 mod notices;
 mod relay;
+pub(crate) mod services;
 mod start;
 mod surroundings;
 mod targets;

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::relay::{self, Relay};
 use super::terminal::Terminal;
-use crate::settings::{RehearseAt, Run, Settings};
+use crate::settings::{RehearseAt, Settings};
 use crate::signal::Signal;
 use crate::sys::signals::{self, Inherited};
 use crate::sys::spawn::{Child, Setup, Variable, spawn};
@@ -53,7 +53,7 @@ pub(super) fn start(
 ) -> Result<Started, String> {
     let own_pid = process::own_pid();
     let adoption = become_subreaper(own_pid);
-    set_parent_death_signal(&settings.run)?;
+    set_parent_death_signal(settings.run.parent_death)?;
     let relay = open_relay(settings)?;
     let mut terminal = Terminal::inspect(
         own_pid,
@@ -97,8 +97,8 @@ fn become_subreaper(own_pid: i32) -> nix::Result<()> {
     nix::sys::prctl::set_child_subreaper(true)
 }
 
-pub(super) fn set_parent_death_signal(run: &Run) -> Result<(), String> {
-    let Some(signal) = run.parent_death else {
+pub(super) fn set_parent_death_signal(signal: Option<Signal>) -> Result<(), String> {
+    let Some(signal) = signal else {
         return Ok(());
     };
     let parent = nix::unistd::getppid().as_raw();

@@ -350,6 +350,7 @@ impl World {
             | Event::SomeUnread
             | Event::SomeLeft
             | Event::NothingLeft => {}
+            Event::StopBy { .. } => panic!("walked in keeper.rs"),
         }
     }
 
@@ -554,6 +555,7 @@ impl World {
                 self.armed.sort_unstable();
                 self.check_timer(*timer, *after);
             }
+            Action::ArmEarlier(..) => panic!("only for services"),
             Action::Notice(Notice::Left) => assert!(
                 self.rules.leftovers == LeftoverPolicy::Leave
                     || self.rules.leftovers == LeftoverPolicy::Auto

@@ -1,0 +1,438 @@
+//! The run of several services: waits for the next event, has the plan decide, and carries
+//! out what it answers. Each service is run by a keeper ([`super::keeper`]).
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow::{self, Break, Continue};
+use std::time::{Duration, Instant};
+
+use log::{debug, error, warn};
+
+use super::check::Check;
+use super::events::{Events, Reaped, Wake};
+use super::keeper;
+use super::start::not_forked;
+use crate::decide::graph::Id;
+use crate::decide::plan::Plan;
+use crate::decide::plan::step::{Action, Event, Moment, Status, Timer};
+use crate::ending::{self, Ending, Termination};
+use crate::processes::sweep::Sweep;
+use crate::settings::services::{Service, Services};
+use crate::settings::{General, ServicesRun};
+use crate::signal::Signal;
+use crate::sys::descriptors::Limit;
+use crate::sys::kill::{Target, kill};
+use crate::sys::process;
+use crate::sys::service_page::{self, Order, ServicePage, now};
+use crate::sys::signals::Inherited;
+use crate::sys::wait::Waited;
+use crate::tell::log::{about, check_helper, never_block};
+use history::History;
+use status::StatusRows;
+
+mod history;
+mod notices;
+mod prepare;
+mod signals;
+mod status;
+mod strays;
+
+/// How long the last lines of a log that is a file may take.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Runs the services until all have ended and returns what is to be done last, and until when
+/// the log may close its file.
+pub(crate) fn run(settings: &ServicesRun, inherited: Inherited) -> (Termination, Option<Instant>) {
+    let termination = match prepare::prepare(&settings.run, &settings.services) {
+        Ok(limit) => {
+            never_block();
+            let shell = Shell::new(settings, inherited, limit);
+            Termination::Exit(shell.map_or(0, |mut shell| shell.run()))
+        }
+        Err(why) => {
+            error!("{why}");
+            Termination::Exit(ending::FAILED)
+        }
+    };
+    (termination, Some(Instant::now() + LAST_LINES))
+}
+
+/// What runs of one service.
+#[derive(Debug, Default)]
+struct Slot {
+    /// Its keeper, and the page that we share with it.
+    keeper: Option<(i32, ServicePage)>,
+    /// What was fed in of the page.
+    executed: bool,
+    ready: bool,
+    ended: bool,
+    /// Its keeper was killed, and not all that it has left is gone.
+    lost: bool,
+    /// The check or the probe that runs.
+    check: Option<Check>,
+    is_probe: bool,
+    /// When things happened to it.
+    history: History,
+}
+
+struct Shell<'a> {
+    run: &'a General,
+    services: &'a Services,
+    /// The first service: there is one.
+    first: &'a Service,
+    inherited: Inherited,
+    own_pid: i32,
+    /// The limit on open descriptors at the start, for services.
+    limit: Option<Limit>,
+    plan: Plan<'a>,
+    events: Events<Timer>,
+    slots: Vec<Slot>,
+    /// Checks that were killed and are not reaped.
+    ended_checks: Vec<i32>,
+    /// For what killed keepers leave.
+    sweep: Sweep,
+    /// When the first stop began, and by what.
+    stop: Option<history::Stop>,
+    status: StatusRows,
+}
+
+impl<'a> Shell<'a> {
+    fn new(settings: &'a ServicesRun, inherited: Inherited, limit: Option<Limit>) -> Option<Self> {
+        let own_pid = process::own_pid();
+        let services = &settings.services;
+        let first = services.list.first()?;
+        Some(Self {
+            run: &settings.run,
+            services,
+            first,
+            inherited,
+            own_pid,
+            limit,
+            plan: Plan::new(&settings.rules),
+            // Some may have exited before SIGCHLD was blocked.
+            events: Events::new(true),
+            slots: services.list.iter().map(|_| Slot::default()).collect(),
+            ended_checks: Vec::new(),
+            sweep: Sweep::new(own_pid, false),
+            stop: None,
+            status: StatusRows::new(services, settings.status_file.as_deref()),
+        })
+    }
+
+    fn run(&mut self) -> u8 {
+        let mut flow = self.feed(Event::Begin);
+        let status = loop {
+            if let Break(status) = flow {
+                break status;
+            }
+            self.show_status();
+            flow = self.turn();
+        };
+        self.show_status();
+        self.stop_strays();
+        self.tell_end(status);
+        self.status.close();
+        status.code
+    }
+
+    fn turn(&mut self) -> ControlFlow<Status> {
+        match self.events.wait(None) {
+            Ok(Wake::Signal(received)) => self.on_signal(&received),
+            Ok(Wake::Children) => self.on_children(),
+            Ok(Wake::Timer(timer)) => {
+                // What has happened by now comes before the timer.
+                self.events.look();
+                self.on_children()?;
+                self.feed(Event::Expired(timer))
+            }
+            // Nothing is watched.
+            Ok(Wake::Ready(_)) => Continue(()),
+            Err(errno) => {
+                error!(
+                    "cannot wait for signals: rt_sigtimedwait: {}; allow it in the seccomp filter",
+                    errno.desc()
+                );
+                Break(Status {
+                    code: ending::FAILED,
+                    of: None,
+                })
+            }
+        }
+    }
+
+    fn on_children(&mut self) -> ControlFlow<Status> {
+        self.look_at_pages()?;
+        while let Some(reaped) = self.events.reap() {
+            match reaped {
+                Reaped::Changed(Waited::Ended(pid, ending)) => self.on_reaped(pid, ending)?,
+                Reaped::Changed(_) => {}
+                Reaped::All { .. } => self.look_for_strays()?,
+            }
+        }
+        check_helper();
+        Continue(())
+    }
+
+    fn on_reaped(&mut self, pid: i32, ending: Ending) -> ControlFlow<Status> {
+        self.sweep.ledger.forget(pid);
+        self.ended_checks.retain(|check| *check != pid);
+        for id in self.ids() {
+            let Some(slot) = self.slots.get_mut(id.0) else {
+                continue;
+            };
+            if slot
+                .keeper
+                .as_ref()
+                .is_some_and(|(keeper, _)| *keeper == pid)
+            {
+                return self.on_keeper_reaped(id, ending);
+            }
+            if slot.check.as_ref().is_some_and(|check| check.pid == pid) {
+                return self.on_check_reaped(id, ending);
+            }
+        }
+        if self.run.warn_on_reap {
+            warn!("reaped orphan pid {pid}: {ending}");
+        } else {
+            debug!("reaped orphan pid {pid}: {ending}");
+        }
+        Continue(())
+    }
+
+    fn on_keeper_reaped(&mut self, id: Id, ending: Ending) -> ControlFlow<Status> {
+        self.look_at_page(id)?;
+        let Some(slot) = self.slots.get_mut(id.0) else {
+            return Continue(());
+        };
+        let keeper = slot.keeper.take();
+        if let Some(killed) = keeper.and_then(|(_, page)| page.gone()) {
+            slot.history.gone(killed);
+            return self.feed(Event::Gone { id, killed });
+        }
+        slot.lost = true;
+        about(&self.service(id).name, || {
+            error!(
+                "its supervise process {ending}; the service was sent SIGTERM by the kernel, and \
+                 what is left of it is stopped"
+            );
+        });
+        self.feed(Event::KeeperKilled(id))
+    }
+
+    fn on_check_reaped(&mut self, id: Id, ending: Ending) -> ControlFlow<Status> {
+        let success = ending == Ending::Exited(0);
+        let Some(slot) = self.slots.get_mut(id.0) else {
+            return Continue(());
+        };
+        if let Some(check) = slot.check.take() {
+            slot.history.last_try = check.last_try();
+            check.reaped(&mut self.sweep);
+        }
+        let event = match (slot.is_probe, success) {
+            (true, answers) => Event::Probed { id, answers },
+            (false, true) => Event::Ready(id),
+            (false, false) => Event::CheckEnded(id),
+        };
+        self.feed(event)
+    }
+
+    fn look_at_pages(&mut self) -> ControlFlow<Status> {
+        self.ids().try_for_each(|id| self.look_at_page(id))
+    }
+
+    /// Feeds in what is new on the page of a service.
+    fn look_at_page(&mut self, id: Id) -> ControlFlow<Status> {
+        if self.is_new(id, |slot| &mut slot.executed, ServicePage::is_executed) {
+            self.feed(Event::Executed(id))?;
+        }
+        if self.is_new(id, |slot| &mut slot.ready, ServicePage::is_ready) {
+            self.feed(Event::Ready(id))?;
+        }
+        if self.is_new(id, |slot| &mut slot.ended, |page| page.ended().is_some())
+            && let Some(ending) = self.page(id).and_then(ServicePage::ended)
+        {
+            self.tell_ended(id, ending);
+            self.feed(Event::Ended { id, ending })?;
+        }
+        Continue(())
+    }
+
+    /// Whether the page shows something that was not fed in.
+    fn is_new(
+        &mut self,
+        id: Id,
+        fed: impl Fn(&mut Slot) -> &mut bool,
+        shows: impl Fn(&ServicePage) -> bool,
+    ) -> bool {
+        let Some(slot) = self.slots.get_mut(id.0) else {
+            return false;
+        };
+        let shows = slot.keeper.as_ref().is_some_and(|(_, page)| shows(page));
+        shows && !std::mem::replace(fed(slot), true)
+    }
+
+    /// Carries out what the plan answers to an event. Where an action fails, that is the next
+    /// event.
+    fn feed(&mut self, event: Event) -> ControlFlow<Status> {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            debug!("plan: {event:?}");
+            for action in self.plan.on(Moment(now()), event) {
+                if let Action::Exit(status) = action {
+                    return Break(status);
+                }
+                events.extend(self.perform(action));
+            }
+        }
+        Continue(())
+    }
+
+    fn perform(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Notice(notice) => self.notice(notice),
+            Action::Start(id) => return self.start(id),
+            Action::Probe(id) => return self.start_check(id, true),
+            Action::Check(id) => return self.start_check(id, false),
+            Action::EndCheck(id) => self.end_check(id),
+            Action::Stop { id, kill, rest } => self.stop(id, kill, rest),
+            Action::StopLeftovers(_) => self.terminate_strays(),
+            Action::Kill(id) => self.kill(id),
+            Action::KillKeeper(id) => self.kill_keeper(id),
+            Action::Arm(timer, Moment(at)) => {
+                self.events.timers.arm(timer, at.saturating_sub(now()));
+            }
+            Action::Disarm(timer) => self.events.timers.disarm(timer),
+            // Carried out in `feed`.
+            Action::Exit(_) => {}
+        }
+        None
+    }
+
+    fn ids(&self) -> impl Iterator<Item = Id> + use<> {
+        (0..self.slots.len()).map(Id)
+    }
+
+    /// The settings of a service. Every id is an index of the list.
+    fn service(&self, id: Id) -> &'a Service {
+        self.services.list.get(id.0).unwrap_or(self.first)
+    }
+
+    fn page(&self, id: Id) -> Option<&ServicePage> {
+        let (_, page) = self.slots.get(id.0)?.keeper.as_ref()?;
+        Some(page)
+    }
+}
+
+/// What is done to services.
+impl Shell<'_> {
+    fn start(&mut self, id: Id) -> Option<Event> {
+        let service = self.service(id);
+        let limit = self.plan.limit(id);
+        let setup = keeper::Setup {
+            service,
+            run: self.run,
+            inherited: self.inherited,
+            main: self.own_pid,
+            limit,
+            descriptors: self.limit,
+        };
+        let started = ServicePage::new()
+            .map_err(|errno| ("mmap", errno))
+            .and_then(|page| {
+                let pid = keeper::start(&setup, &page).map_err(|errno| ("fork", errno))?;
+                page.hide_from_later_children();
+                Ok((pid, page))
+            });
+        let slot = self.slots.get_mut(id.0)?;
+        slot.history.start();
+        (slot.executed, slot.ready, slot.ended, slot.lost) = (false, false, false, false);
+        match started {
+            Ok(keeper) => {
+                slot.keeper = Some(keeper);
+                self.tell_started(id);
+                None
+            }
+            Err((call, errno)) => {
+                let why = not_forked("its keeper", (call, errno));
+                about(&service.name, || error!("{why}"));
+                Some(Event::StartFailed(id))
+            }
+        }
+    }
+
+    fn start_check(&mut self, id: Id, is_probe: bool) -> Option<Event> {
+        let service = self.service(id);
+        let check = Check::start(service, is_probe, self.inherited);
+        let slot = self.slots.get_mut(id.0)?;
+        slot.is_probe = is_probe;
+        match check {
+            Ok(check) => {
+                slot.check = Some(check);
+                None
+            }
+            Err(errno) => {
+                let why = not_forked("its check of readiness", ("fork", errno));
+                about(&service.name, || warn!("{why}"));
+                Some(if is_probe {
+                    let answers = false;
+                    Event::Probed { id, answers }
+                } else {
+                    Event::CheckEnded(id)
+                })
+            }
+        }
+    }
+
+    fn end_check(&mut self, id: Id) {
+        if let Some(slot) = self.slots.get_mut(id.0)
+            && let Some(check) = slot.check.take()
+        {
+            check.end();
+            self.ended_checks.push(check.pid);
+        }
+    }
+
+    fn stop(&mut self, id: Id, kill: Option<Moment>, rest: Option<Moment>) {
+        self.order(
+            id,
+            Order {
+                kill: kill.map(|Moment(at)| at),
+                rest: rest.map(|Moment(at)| at),
+            },
+        );
+        if let Some(slot) = self.slots.get_mut(id.0) {
+            slot.history.stop();
+        }
+        self.tell_stopping(id);
+    }
+
+    fn order(&self, id: Id, order: Order) {
+        if let Some((keeper, page)) = self.slots.get(id.0).and_then(|slot| slot.keeper.as_ref()) {
+            page.order(order);
+            // Another process may have suspended it.
+            let _ = kill(Target::Process(*keeper), Signal::CONT);
+            service_page::ring(*keeper);
+        }
+    }
+
+    fn kill(&mut self, id: Id) {
+        if self.page(id).is_some() {
+            let now = Some(now());
+            self.order(
+                id,
+                Order {
+                    kill: now,
+                    rest: now,
+                },
+            );
+        } else {
+            self.kill_strays();
+        }
+    }
+
+    fn kill_keeper(&mut self, id: Id) {
+        let Some((keeper, _)) = self.slots.get(id.0).and_then(|slot| slot.keeper.as_ref()) else {
+            return;
+        };
+        let _ = kill(Target::Process(*keeper), Signal::KILL);
+    }
+}

@@ -1,0 +1,107 @@
+//! Strays: processes below us that no keeper keeps, because theirs was killed, or because
+//! they were children of ours before the start. They are stopped as leftover processes are.
+
+use std::ops::ControlFlow::{self, Continue};
+use std::time::Duration;
+
+use log::{info, warn};
+
+use super::Shell;
+use crate::decide::plan::step::{Event, Status, Timer};
+use crate::decide::rules::Grace;
+use crate::processes::procfs::Process;
+use crate::processes::tree::{self, Tree};
+use crate::run::events::{Reaped, Wake};
+
+/// How long we wait after SIGKILL.
+const KILL_WAIT: Duration = Duration::from_millis(400);
+
+impl Shell<'_> {
+    /// Below us and below no keeper; `None` where /proc does not show them.
+    fn strays(&self) -> Option<Vec<Process>> {
+        let keepers = self.slots.iter().filter_map(|slot| slot.keeper.as_ref());
+        let checks = self.slots.iter().filter_map(|slot| slot.check.as_ref());
+        let ours: Vec<i32> = keepers
+            .map(|(pid, _)| *pid)
+            .chain(checks.map(|check| check.pid))
+            .chain(self.ended_checks.iter().copied())
+            .collect();
+        let tree = Tree::scan(self.own_pid, tree::PASSES).filter(|tree| !tree.is_blind())?;
+        Some(tree.below_without(&ours))
+    }
+
+    /// When children were reaped: whether what killed keepers have left is gone.
+    pub(super) fn look_for_strays(&mut self) -> ControlFlow<Status> {
+        if !self.slots.iter().any(|slot| slot.lost) {
+            return Continue(());
+        }
+        if self.strays().is_some_and(|strays| !strays.is_empty()) {
+            return Continue(());
+        }
+        for id in self.ids() {
+            let Some(slot) = self.slots.get_mut(id.0) else {
+                continue;
+            };
+            if std::mem::take(&mut slot.lost) {
+                slot.history.gone(false);
+                self.feed(Event::Gone { id, killed: false })?;
+            }
+        }
+        Continue(())
+    }
+
+    pub(super) fn terminate_strays(&mut self) {
+        match self.strays() {
+            Some(strays) => self.sweep.terminate_these(strays),
+            None => warn!("/proc is unavailable: what a killed keeper has left is not stopped"),
+        }
+    }
+
+    pub(super) fn kill_strays(&mut self) {
+        let strays = self.strays().unwrap_or_default();
+        self.sweep.kill_these(strays);
+    }
+
+    /// At the end, when all services are gone: stops what else is below us, within what is
+    /// left of the grace period.
+    pub(super) fn stop_strays(&mut self) {
+        // PID 1 takes all others along.
+        let has_some = |shell: &Self| shell.strays().is_some_and(|strays| !strays.is_empty());
+        if self.own_pid == 1 || !has_some(self) {
+            return;
+        }
+        info!("processes that belong to no service remain: stopping them");
+        self.terminate_strays();
+        let grace = match self.services.grace {
+            Grace::For(grace) => Some(grace),
+            Grace::Infinite => None,
+        };
+        let spent = self
+            .stop
+            .as_ref()
+            .map_or(Duration::ZERO, |stop| stop.at.elapsed());
+        if let Some(grace) = grace {
+            let left = grace.saturating_sub(spent);
+            self.events.timers.arm(Timer::GraceOver, left);
+        }
+        self.events.look();
+        loop {
+            match self.events.wait(None) {
+                Ok(Wake::Children) => {
+                    while let Some(reaped) = self.events.reap() {
+                        if matches!(reaped, Reaped::All { .. }) && !has_some(self) {
+                            return;
+                        }
+                    }
+                }
+                Ok(Wake::Timer(Timer::GraceOver)) => {
+                    self.kill_strays();
+                    self.events.timers.arm(Timer::GiveUp, KILL_WAIT);
+                    self.events.look();
+                }
+                Ok(Wake::Timer(Timer::GiveUp)) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    }
+}
