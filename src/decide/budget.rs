@@ -447,12 +447,4 @@ mod tests {
         assert_eq!(budget.of(Id(199)).latest, SECOND);
         assert_eq!(budget.of(Id(0)).latest, SECOND * 40);
     }
-
-    #[test]
-    fn a_disabled_service_is_as_if_it_had_never_been() {
-        let chain: Vec<Vec<Id>> = vec![vec![Id(1)], vec![Id(2)], vec![]];
-        let enabled = crate::decide::graph::without_disabled(&chain, &[true, false, true]);
-        let graph = Graph::new(&enabled.depends_on).unwrap();
-        assert_eq!(latest(&divide(8, &graph, &[-1.0, -1.0])), [4.0, 2.0]);
-    }
 }

@@ -24,15 +24,6 @@ struct Node {
     above: Vec<Id>,
 }
 
-/// The services that are left where some are disabled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Enabled {
-    /// Their places in the old list; the place in this list is the new one.
-    pub(crate) kept: Vec<Id>,
-    /// What each depends on, by the new places.
-    pub(crate) depends_on: Vec<Vec<Id>>,
-}
-
 impl Graph {
     /// `depends_on`: what each service depends on directly.
     ///
@@ -89,29 +80,6 @@ impl Graph {
     pub(crate) fn above(&self, id: Id) -> &[Id] {
         &at(&self.nodes, id).above
     }
-}
-
-/// Removes disabled services: what depends on one depends on what that depends on instead.
-pub(crate) fn without_disabled(depends_on: &[Vec<Id>], enabled: &[bool]) -> Enabled {
-    let is_enabled = |id: &Id| enabled.get(id.0).copied().unwrap_or(true);
-    let kept: Vec<Id> = (0..depends_on.len()).map(Id).filter(is_enabled).collect();
-    let inherited = |id: &Id| {
-        let mut found = BTreeSet::new();
-        let mut seen = BTreeSet::from([*id]);
-        let mut to_visit = vec![*id];
-        while let Some(at) = to_visit.pop() {
-            for lower in depends_on.get(at.0).into_iter().flatten() {
-                if is_enabled(lower) {
-                    found.extend(kept.binary_search(lower).map(Id));
-                } else if seen.insert(*lower) {
-                    to_visit.push(*lower);
-                }
-            }
-        }
-        found.into_iter().collect()
-    };
-    let depends_on = kept.iter().map(inherited).collect();
-    Enabled { kept, depends_on }
 }
 
 fn at(nodes: &[Node], id: Id) -> &Node {
@@ -216,20 +184,6 @@ mod tests {
             assert!(looped[id.0].contains(&next), "{found:?}");
         }
         assert_eq!(Graph::new(&edges(&[&[], &[1]])).unwrap_err(), [Id(1)]);
-    }
-
-    #[test]
-    fn a_disabled_service_hands_down_what_it_depends_on() {
-        // 0 needs 1, which needs 2, which needs 3 and 4; 1 and 2 are disabled.
-        let depends_on = edges(&[&[1], &[2], &[3, 4], &[4], &[]]);
-        let enabled = without_disabled(&depends_on, &[true, false, false, true, true]);
-        assert_eq!(enabled.kept, ids(&[0, 3, 4]));
-        assert_eq!(enabled.depends_on, edges(&[&[1, 2], &[2], &[]]));
-        let all = without_disabled(&depends_on, &[true; 5]);
-        assert_eq!((all.kept.len(), all.depends_on), (5, depends_on));
-        // A loop of disabled services is no reason to search forever.
-        let looped = without_disabled(&edges(&[&[1], &[2], &[1]]), &[true, false, false]);
-        assert_eq!(looped.depends_on, edges(&[&[]]));
     }
 
     #[test]

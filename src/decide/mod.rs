@@ -2,13 +2,10 @@
 //! log, so that each can be tested by all its cases.
 
 // Services have no user yet: the attributes go when the event loop of services comes.
-#[cfg_attr(not(test), allow(dead_code, reason = "no user yet"))]
 pub(crate) mod budget;
-#[cfg_attr(not(test), allow(dead_code, reason = "no user yet"))]
 pub(crate) mod graph;
 pub(crate) mod lifecycle;
 pub(crate) mod origin;
-#[allow(dead_code, reason = "no user yet")]
 pub(crate) mod plan;
 #[cfg(test)]
 mod random;

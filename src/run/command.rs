@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use log::{Level, debug, error, log};
 
 use super::events::{Events, Reaped, Wake};
-use super::keeper::Keeper;
-use super::notices::sender;
+use super::keeper::link::Link;
 use super::relay::Relay;
+use super::sender::sender;
 use super::start::{Started, start};
 use super::terminal::Terminal;
 use crate::decide::lifecycle::Lifecycle;
@@ -123,7 +123,7 @@ pub(super) struct Supervisor<'a> {
     /// Whether we were suspended and no SIGCONT has come since.
     pub(super) suspended: bool,
     /// In the keeper of a service: its way to the main process.
-    pub(super) keeper: Option<Keeper<'a>>,
+    pub(super) keeper: Option<Link<'a>>,
 }
 
 /// What to wake up for.
@@ -141,7 +141,7 @@ impl<'a> Supervisor<'a> {
         started: Started,
         account: &'a mut Account,
         at: Instant,
-        keeper: Option<Keeper<'a>>,
+        keeper: Option<Link<'a>>,
     ) -> Self {
         let Started {
             own_pid,
@@ -227,7 +227,7 @@ impl Supervisor<'_> {
 
     /// One turn of the loop; `Break` is the end of it.
     fn turn(&mut self) -> ControlFlow<Termination> {
-        let executed = self.keeper.as_ref().and_then(Keeper::watched);
+        let executed = self.keeper.as_ref().and_then(Link::watched);
         let watched = executed.or_else(|| self.relay.as_mut().map(Relay::watched));
         match self.events.wait(watched) {
             Ok(Wake::Signal(received)) if self.keeper.is_some() => {
@@ -300,6 +300,7 @@ impl Supervisor<'_> {
                 Reaped::Changed(change) => self.on_child(change)?,
                 Reaped::All { left: true } => {
                     self.look_at_init()?;
+                    self.note_left();
                     self.feed(Event::SomeLeft)?;
                 }
                 Reaped::All { left: false } => self.feed(Event::NothingLeft)?,

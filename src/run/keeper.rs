@@ -6,41 +6,36 @@
 //! ring with SIGCHLD. Any other signal that reaches a keeper is left alone, except that of
 //! the kernel when the main process has exited: then it stops its service by itself.
 
-use std::ffi::{CString, OsStr, OsString};
-use std::ops::ControlFlow::{self, Continue};
+use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use log::{debug, error, warn};
-use nix::poll::PollFlags;
+use log::{error, warn};
 use nix::sys::prctl::set_child_subreaper;
 use nix::unistd::{Pid, setpgid};
 
 use super::command::Supervisor;
-use super::events::Watched;
-use super::notices::sender;
 use super::relay::{self, Relay};
 use super::start::{Started, not_forked};
+use super::surroundings::Surroundings;
 use super::terminal::Terminal;
-use crate::decide::origin::Origin;
 use crate::decide::rules::{Grace, LeftoverPolicy};
-use crate::decide::step::Event;
-use crate::ending::{Ending, FAILED, Termination};
-use crate::settings::services::{Ready, Service};
+use crate::ending::{Ending, FAILED};
+use crate::settings::services::{Ready, Service, foreground_switch};
 use crate::settings::{Command, DEFAULT_LIMIT, ForwardTo, General, Run, Settings};
-use crate::signal::{Received, Signal, SignalSet};
+use crate::signal::{Signal, SignalSet};
 use crate::sys::descriptors::{self, Limit};
-use crate::sys::identity::Identity;
-use crate::sys::service::{Labeled, ServiceSetup};
-use crate::sys::service_page::{self, Order, ServicePage};
+use crate::sys::service_page::ServicePage;
 use crate::sys::signals::{self, Inherited};
 use crate::sys::spawn::{self, ProcessGroup, Variable, spawn};
 use crate::sys::wait::Waited;
 use crate::sys::{helpers, process, title};
 use crate::tell::account::Account;
 use crate::tell::log::{finish, restart};
+use link::Link;
+
+pub(super) mod link;
+mod shell;
 
 /// How long the last lines of a keeper may take: those below wait for its exit.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -70,23 +65,6 @@ pub(super) fn start(setup: &Setup<'_>, page: &ServicePage) -> nix::Result<i32> {
     process::fork(|| keep(setup, page))
 }
 
-/// What a keeper knows that the shell of a single command does not.
-#[derive(Debug)]
-pub(super) struct Keeper<'a> {
-    page: &'a ServicePage,
-    /// The pid of the main process.
-    main: i32,
-    stop_signal: Signal,
-    /// How long a stop may take that the main process has not ordered.
-    limit: Option<Duration>,
-    /// At its end when the command is executed.
-    executed: Option<OwnedFd>,
-    /// The last order that was fed in.
-    ordered: Option<Order>,
-    /// Whether READY=1 was told.
-    told_ready: bool,
-}
-
 /// The keeper, from its fork to its exit.
 fn keep(setup: &Setup<'_>, page: &ServicePage) -> u8 {
     let Setup { service, main, .. } = *setup;
@@ -112,7 +90,7 @@ fn keep(setup: &Setup<'_>, page: &ServicePage) -> u8 {
     match start_service(setup, &settings) {
         Ok((started_service, executed)) => {
             page.set_pid(started_service.child.pid);
-            let keeper = Keeper {
+            let link = Link {
                 page,
                 main,
                 stop_signal: service.stop_signal,
@@ -120,13 +98,14 @@ fn keep(setup: &Setup<'_>, page: &ServicePage) -> u8 {
                 executed,
                 ordered: None,
                 told_ready: false,
+                background: background(service),
             };
             let shell = Supervisor::new(
                 &settings,
                 started_service,
                 &mut account,
                 started,
-                Some(keeper),
+                Some(link),
             );
             shell.run();
         }
@@ -141,6 +120,22 @@ fn keep(setup: &Setup<'_>, page: &ServicePage) -> u8 {
     }
     finish(Some(Instant::now() + LAST_LINES));
     0
+}
+
+/// The line about a service that has put itself in the background; `None` for a one-shot, which
+/// may leave whatever it likes.
+fn background(service: &Service) -> Option<String> {
+    if service.ready == Ready::Exited {
+        return None;
+    }
+    let how = match foreground_switch(&service.command) {
+        Some(switch) => format!("add {switch}"),
+        None => "run its program in the foreground".to_owned(),
+    };
+    Some(format!(
+        "exited with status 0 and left processes, which are stopped: a service must not put itself \
+         in the background; {how}"
+    ))
 }
 
 /// The settings of a single command that a service is run with.
@@ -182,50 +177,17 @@ fn start_service(
 ) -> Result<(Started, Option<OwnedFd>), String> {
     let Setup { service, .. } = *setup;
     let own_pid = process::own_pid();
-    let account = match &service.user {
-        Some(user) => Some(user.resolve(Path::new("/"))?),
-        None => None,
-    };
+    let surroundings = Surroundings::of(service)?;
     let relay = match settings.command.notify_relay {
         true => Relay::open(true).map_err(|why| format!("cannot wait for READY=1: {why}"))?,
         false => None,
     };
-    let mut variables = Vec::new();
-    if let Some(account) = &account {
-        variables.push(Variable::Set("HOME", account.home.as_os_str()));
-        for name in ["USER", "LOGNAME"] {
-            variables.push(match &account.name {
-                Some(user) => Variable::Set(name, OsStr::new(user)),
-                None => Variable::Remove(name),
-            });
-        }
-    }
+    let mut variables = surroundings.variables();
     let own = OsString::from(own_pid.to_string());
     if let Some(relay) = &relay {
         variables.push(Variable::Set(relay::VARIABLE, relay.address()));
         variables.push(Variable::Default(relay::MAIN_VARIABLE, &own));
     }
-    let identity = account.as_ref().map(|account| Identity {
-        uid: account.uid,
-        gid: account.gid,
-        groups: account.groups.clone(),
-    });
-    let user = identity.as_ref().map(|value| Labeled {
-        value,
-        shown: service.user.as_ref().map_or("", |user| user.shown.as_str()),
-    });
-    let path = service.working_dir.as_ref().map(|directory| {
-        let path = directory.value.as_os_str().as_bytes();
-        // The reader refuses null bytes.
-        CString::new(path).unwrap_or_default()
-    });
-    let directory = path.as_deref().map(|value| Labeled {
-        value,
-        shown: service
-            .working_dir
-            .as_ref()
-            .map_or("", |directory| directory.shown.as_str()),
-    });
     let mut child = spawn(
         &service.command.argv,
         spawn::Setup {
@@ -234,12 +196,7 @@ fn start_service(
             parent_death: Some(Signal::TERM),
             group: ProcessGroup::New,
             variables: &variables,
-            service: Some(&ServiceSetup {
-                user,
-                directory,
-                environment: &service.environment,
-                program: &service.command.shown,
-            }),
+            service: Some(&surroundings.setup(&service.command)),
         },
     )
     .map_err(|failed| not_forked("the service", failed))?;
@@ -255,122 +212,4 @@ fn start_service(
         earlier: Waited::NoChange,
     };
     Ok((started, executed))
-}
-
-impl Keeper<'_> {
-    /// What to wait for besides signals, until the command is executed.
-    pub(super) fn watched(&self) -> Option<Watched<'_>> {
-        let executed = self.executed.as_ref()?;
-        Some(Watched {
-            descriptor: executed.as_fd(),
-            flags: PollFlags::POLLIN,
-            at_most: None,
-        })
-    }
-
-    fn ring(&self) {
-        service_page::ring(self.main);
-    }
-}
-
-/// What the shell of a single command does only in a keeper.
-impl Supervisor<'_> {
-    /// The command was executed, or the child has exited before that. `false`: that is not
-    /// what was waited for.
-    pub(super) fn note_executed(&mut self) -> bool {
-        let failed = self.child.exec_error().is_some();
-        let Some(keeper) = &mut self.keeper else {
-            return false;
-        };
-        if keeper.executed.take().is_none() {
-            return false;
-        }
-        if !failed {
-            keeper.page.set_executed();
-            keeper.ring();
-        }
-        true
-    }
-
-    /// Tells that the main process of the service was reaped.
-    pub(super) fn note_ended(&mut self, ending: Ending) {
-        if let Some(keeper) = &mut self.keeper {
-            if !matches!(ending, Ending::NotExecuted(_)) {
-                keeper.page.set_executed();
-            }
-            keeper.executed = None;
-            keeper.page.set_ended(ending);
-            keeper.ring();
-        }
-    }
-
-    /// Tells that READY=1 has come, once.
-    pub(super) fn note_ready(&mut self) {
-        if let Some(keeper) = &mut self.keeper
-            && !keeper.told_ready
-            && self.relay.as_ref().is_some_and(Relay::is_ready)
-        {
-            keeper.told_ready = true;
-            keeper.page.set_ready();
-            keeper.ring();
-        }
-    }
-
-    /// Does what the page says.
-    pub(super) fn look_at_page(&mut self) -> ControlFlow<Termination> {
-        let Some(keeper) = &mut self.keeper else {
-            return Continue(());
-        };
-        let forwarded = keeper.page.take_forwarded();
-        let ordered = keeper.page.ordered();
-        let is_new = ordered != keeper.ordered;
-        keeper.ordered = ordered;
-        let signal = keeper.stop_signal;
-        for number in 1..=64 {
-            if let Some(signal) = Signal::from_number(number)
-                && forwarded.contains(signal)
-            {
-                let received = Received::plain(signal);
-                self.feed(Event::Signal(received, Origin::for_us(false)))?;
-            }
-        }
-        if let Some(Order { kill, rest }) = ordered.filter(|_| is_new) {
-            let now = service_page::now();
-            let left = |at: Duration| at.saturating_sub(now);
-            self.feed(Event::StopBy {
-                signal,
-                kill_in: kill.map(left),
-                rest_in: rest.map(left),
-            })?;
-        }
-        Continue(())
-    }
-
-    /// A signal that came to a keeper: only the kernel's at the end of the main process is for
-    /// it.
-    pub(super) fn on_signal_to_keeper(&mut self, received: &Received) -> ControlFlow<Termination> {
-        let Some(keeper) = &mut self.keeper else {
-            return Continue(());
-        };
-        let is_orphan = !service_page::is_parent(keeper.main);
-        if received.signal == Signal::TERM && is_orphan {
-            warn!("supervise was killed: stopping");
-            // It writes no more to the page.
-            let now = service_page::now();
-            let after = |limit: Duration| now.saturating_add(limit);
-            keeper.page.order(Order {
-                kill: keeper.limit.map(after),
-                rest: keeper.limit.map(|limit| after(limit / 4 * 3)),
-            });
-            return self.look_at_page();
-        }
-        if received.pid != keeper.main {
-            debug!(
-                "received {} from {}: ignored, because supervise stops this service",
-                received.signal,
-                sender(received)
-            );
-        }
-        Continue(())
-    }
 }

@@ -7,6 +7,7 @@ mod events;
 mod keeper;
 mod notices;
 mod relay;
+mod sender;
 pub(crate) mod services;
 mod start;
 mod surroundings;

@@ -3,15 +3,14 @@
 use log::{Level, log_enabled};
 
 use super::command::{Supervisor, Wakeup};
+use super::sender::sender;
 use crate::decide::reason::{NAMED, REMEMBERED, Remaining};
 use crate::decide::rules::LeftoverPolicy;
 use crate::decide::step::{Notice, Request, Scope, Timer};
 use crate::processes::cgroup;
 use crate::processes::explain::explain;
-use crate::processes::procfs::{self, known};
 use crate::processes::tree::{self, Tree};
 use crate::settings::Settings;
-use crate::signal::Received;
 use crate::sys::process;
 use crate::tell::record::{KillCause, Moment, Record};
 use crate::tell::sender::Sender;
@@ -109,27 +108,5 @@ impl Supervisor<'_> {
     /// Whether more is to be told of processes than the log does.
     pub(super) fn is_reported(settings: &Settings) -> bool {
         settings.run.report.is_some() || settings.run.rehearse.is_some()
-    }
-}
-
-/// Who sent a signal, as far as is known.
-pub(super) fn sender(received: &Received) -> Sender {
-    let (pid, uid) = (received.pid, received.uid);
-    let claimed = received.may_be_forged();
-    match pid {
-        0 if received.is_from_kernel() => Sender::Kernel,
-        0 => Sender::Outside { uid, claimed },
-        pid => {
-            // It may have ended already, as kill(1) has.
-            let stat = known(procfs::stat(pid))
-                .filter(|_| procfs::shows_own_namespace(process::own_pid()));
-            let name = stat.map(|stat| stat.name());
-            Sender::Process {
-                pid,
-                uid,
-                name,
-                claimed,
-            }
-        }
     }
 }

@@ -87,7 +87,7 @@ struct Shell<'a> {
     events: Events<Timer>,
     slots: Vec<Slot>,
     /// Checks that were killed and are not reaped.
-    ended_checks: Vec<i32>,
+    ended_checks: Vec<Check>,
     /// For what killed keepers leave.
     sweep: Sweep,
     /// When the first stop began, and by what.
@@ -174,7 +174,10 @@ impl<'a> Shell<'a> {
 
     fn on_reaped(&mut self, pid: i32, ending: Ending) -> ControlFlow<Status> {
         self.sweep.ledger.forget(pid);
-        self.ended_checks.retain(|check| *check != pid);
+        let is_reaped = |check: &mut Check| check.pid == pid;
+        for check in self.ended_checks.extract_if(.., is_reaped) {
+            check.reaped(&mut self.sweep);
+        }
         for id in self.ids() {
             let Some(slot) = self.slots.get_mut(id.0) else {
                 continue;
@@ -210,10 +213,7 @@ impl<'a> Shell<'a> {
         }
         slot.lost = true;
         about(&self.service(id).name, || {
-            error!(
-                "its supervise process {ending}; the service was sent SIGTERM by the kernel, and \
-                 what is left of it is stopped"
-            );
+            error!("its supervise process {ending}: stopping what is left of the service");
         });
         self.feed(Event::KeeperKilled(id))
     }
@@ -224,7 +224,7 @@ impl<'a> Shell<'a> {
             return Continue(());
         };
         if let Some(check) = slot.check.take() {
-            slot.history.last_try = check.last_try();
+            slot.history.last_try = check.last_try().or(slot.history.last_try.take());
             check.reaped(&mut self.sweep);
         }
         let event = match (slot.is_probe, success) {
@@ -242,6 +242,7 @@ impl<'a> Shell<'a> {
     /// Feeds in what is new on the page of a service.
     fn look_at_page(&mut self, id: Id) -> ControlFlow<Status> {
         if self.is_new(id, |slot| &mut slot.executed, ServicePage::is_executed) {
+            self.tell_started(id);
             self.feed(Event::Executed(id))?;
         }
         if self.is_new(id, |slot| &mut slot.ready, ServicePage::is_ready) {
@@ -348,7 +349,6 @@ impl Shell<'_> {
         match started {
             Ok(keeper) => {
                 slot.keeper = Some(keeper);
-                self.tell_started(id);
                 None
             }
             Err((call, errno)) => {
@@ -361,7 +361,7 @@ impl Shell<'_> {
 
     fn start_check(&mut self, id: Id, is_probe: bool) -> Option<Event> {
         let service = self.service(id);
-        let check = Check::start(service, is_probe, self.inherited);
+        let check = Check::start(service, is_probe, self.inherited, self.limit);
         let slot = self.slots.get_mut(id.0)?;
         slot.is_probe = is_probe;
         match check {
@@ -387,7 +387,8 @@ impl Shell<'_> {
             && let Some(check) = slot.check.take()
         {
             check.end();
-            self.ended_checks.push(check.pid);
+            slot.history.last_try = check.last_try().or(slot.history.last_try.take());
+            self.ended_checks.push(check);
         }
     }
 
@@ -399,10 +400,10 @@ impl Shell<'_> {
                 rest: rest.map(|Moment(at)| at),
             },
         );
-        if let Some(slot) = self.slots.get_mut(id.0) {
-            slot.history.stop();
+        let slot = self.slots.get_mut(id.0);
+        if slot.is_some_and(|slot| slot.history.stop()) {
+            self.tell_stopping(id);
         }
-        self.tell_stopping(id);
     }
 
     fn order(&self, id: Id, order: Order) {

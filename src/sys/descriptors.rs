@@ -273,7 +273,6 @@ fn open_descriptors() -> Option<Vec<RawFd>> {
 /// Gives every user the permission to open stdout and stderr by name for writing
 /// (/dev/stdout), where they are pipes: nginx and php-fpm do so. Their pipes belong to the user
 /// that the container was started as. A failure changes nothing.
-#[allow(dead_code, reason = "no user yet")]
 pub(crate) fn let_all_write_to_output() {
     for number in [1, 2] {
         // SAFETY: borrowed for this one call, which does not need it to be open.

@@ -21,7 +21,6 @@ compile_error!("supervise runs on 64-bit little-endian Linux only");
 compile_error!("supervise does not know the signal numbers of this architecture");
 
 pub(crate) mod as_user;
-#[allow(dead_code, reason = "no user yet")]
 pub(crate) mod check_page;
 pub(crate) mod closing;
 pub(crate) mod datagram;
@@ -38,7 +37,6 @@ pub(crate) mod pidfd;
 pub(crate) mod process;
 pub(crate) mod queue;
 pub(crate) mod service;
-#[allow(dead_code, reason = "no user yet")]
 pub(crate) mod service_page;
 mod shared_page;
 mod siginfo;

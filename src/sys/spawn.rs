@@ -61,7 +61,6 @@ pub(crate) struct Child {
     pub(crate) pid: i32,
     /// Of a service only: at its end (read(2) returns 0) once the child has executed or
     /// exited. No call on it blocks.
-    #[allow(dead_code, reason = "no user yet")]
     pub(crate) executed: Option<OwnedFd>,
     exec_status: ExecStatus,
 }

@@ -81,6 +81,28 @@ fn stops() -> [Event; 4] {
 
 const DELAY: Duration = Duration::from_secs(4);
 
+/// The signal that a service is stopped by.
+const STOP_SIGNAL: Signal = Signal::QUIT;
+
+/// What a keeper may be told: more and less time than the grace period, the other processes
+/// in time, too late and never, nothing but now, and no end.
+fn orders() -> [Event; 6] {
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    [
+        (seconds(10), None),
+        (seconds(3), seconds(1)),
+        (seconds(2), seconds(5)),
+        (seconds(0), None),
+        (None, seconds(1)),
+        (None, None),
+    ]
+    .map(|(kill_in, rest_in)| Event::StopBy {
+        signal: STOP_SIGNAL,
+        kill_in,
+        rest_in,
+    })
+}
+
 fn rules(grace: Grace, leftovers: LeftoverPolicy, pid1: bool, job_control: bool) -> Rules {
     let mut stop_on = SignalSet::EMPTY;
     stop_on.insert(Signal::TERM);
@@ -97,12 +119,36 @@ fn rules(grace: Grace, leftovers: LeftoverPolicy, pid1: bool, job_control: bool)
     }
 }
 
+/// The rules of the keeper of a service: the only stop request is that its parent has died.
+fn rules_of_keeper(grace: Grace) -> Rules {
+    let mut stop_on = SignalSet::EMPTY;
+    stop_on.insert(Signal::TERM);
+    Rules {
+        stop_on,
+        ..rules(grace, LeftoverPolicy::Stop, false, false)
+    }
+}
+
 /// What has happened on one path, as an onlooker would note it down.
 #[expect(clippy::struct_excessive_bools, reason = "notes, each of one fact")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
     rules: Rules,
-    armed: Vec<Timer>,
+    /// The time since the start. It passes when a timer expires.
+    now: Duration,
+    /// When each timer expires.
+    armed: Vec<(Duration, Timer)>,
+    /// When SIGKILL is due at the latest: by the grace period, once it has begun, and by
+    /// what a keeper was told.
+    due: Option<Duration>,
+    /// When a keeper is to signal the rest, if that has not happened.
+    rest_due: Option<Duration>,
+    /// A keeper was told to stop.
+    told: bool,
+    /// It was told to kill at once.
+    told_to_kill: bool,
+    /// There is no time for a stop: without a grace period, or as it was told.
+    no_time: bool,
     command_alive: bool,
     suspended: bool,
     /// How often it was suspended after it received a stop request.
@@ -135,7 +181,6 @@ struct World {
     /// the time to the next look, and is left out here.
     looks_again: bool,
     grace_armed: u32,
-    grace_over: bool,
     killed: bool,
     exited: bool,
 }
@@ -143,8 +188,14 @@ struct World {
 impl World {
     fn new(rules: Rules) -> Self {
         Self {
+            no_time: rules.grace == Grace::For(Duration::ZERO),
             rules,
+            now: Duration::ZERO,
             armed: Vec::new(),
+            due: None,
+            rest_due: None,
+            told: false,
+            told_to_kill: false,
             command_alive: true,
             suspended: false,
             stops: 0,
@@ -164,7 +215,6 @@ impl World {
             some_unread: false,
             looks_again: false,
             grace_armed: 0,
-            grace_over: false,
             killed: false,
             exited: false,
         }
@@ -175,7 +225,11 @@ impl World {
             return Vec::new();
         }
         let mut events = self.signals();
-        events.push(Event::Rehearse(Signal::TERM));
+        if self.is_keeper() {
+            events.extend(orders());
+        } else {
+            events.push(Event::Rehearse(Signal::TERM));
+        }
         events.extend(self.suspending.map(Event::NotSuspended));
         events.extend(self.giving_foreground.map(Event::ForegroundRefused));
         events.push(Event::SomeLeft);
@@ -198,15 +252,47 @@ impl World {
         if self.looking && !self.looks_again && !self.rules.job_control {
             events.push(Event::SomeUnread);
         }
-        // Timers expire in the order of their times, which is that of the enum, except for
-        // LookAgain: it can expire before and after each of the others.
-        let (look_again, others): (Vec<Timer>, Vec<Timer>) = self
+        // Timers expire in the order of their times, except for LookAgain: it can expire
+        // before and after each of the others.
+        let (look_again, others): (Vec<_>, Vec<_>) = self
             .armed
             .iter()
-            .partition(|timer| **timer == Timer::LookAgain);
+            .partition(|(_, timer)| *timer == Timer::LookAgain);
         let next = others.into_iter().min().into_iter().chain(look_again);
-        events.extend(next.map(Event::Expired));
+        events.extend(next.map(|(_, timer)| Event::Expired(timer)));
         events
+    }
+
+    fn is_keeper(&self) -> bool {
+        !self.rules.stop_on.contains(Signal::INT)
+    }
+
+    fn expires(&self, timer: Timer) -> Option<Duration> {
+        let mut armed = self.armed.iter();
+        armed.find(|(_, armed)| *armed == timer).map(|(at, _)| *at)
+    }
+
+    fn arm(&mut self, timer: Timer, after: Duration) {
+        self.armed.retain(|(_, armed)| *armed != timer);
+        let at = match timer {
+            Timer::LookAgain => Duration::ZERO,
+            _ => self.now + after,
+        };
+        self.armed.push((at, timer));
+        self.armed.sort_unstable();
+    }
+
+    fn grace(&self) -> Option<Duration> {
+        match self.rules.grace {
+            Grace::For(grace) => Some(grace),
+            Grace::Infinite => None,
+        }
+    }
+
+    /// SIGKILL is due at this time, if not sooner.
+    fn kill_at(&mut self, after: Option<Duration>) {
+        let at = after.map(|after| self.now + after);
+        self.due = self.due.into_iter().chain(at).min();
     }
 
     /// The signals that may come, with what is true of them now.
@@ -236,7 +322,9 @@ impl World {
             };
             Event::Signal(received, Origin::of(signal, facts))
         };
-        SIGNALS.map(to_event).to_vec()
+        // A keeper has no terminal, and a process group of its own.
+        let comes = |(_, sender, _): &_| !self.is_keeper() || *sender == Sender::Other;
+        SIGNALS.into_iter().filter(comes).map(to_event).collect()
     }
 
     /// The signal that an event stands for; a rehearsal after a stop request is none.
@@ -253,16 +341,19 @@ impl World {
     /// Whether a signal is a stop request now.
     fn is_stop(&self, received: Received, origin: Origin) -> bool {
         let may_stop = origin.may_request_stop || origin.typed && !self.command_alive;
-        [Signal::TERM, Signal::INT].contains(&received.signal) && may_stop
+        let rewritten = received.signal != Signal::HUP;
+        rewritten && self.rules.stop_on.contains(received.signal) && may_stop
     }
 
     /// Holds the actions of one event against the invariants.
     fn observe(&mut self, event: Event, actions: &[Action]) {
         self.note(event);
+        self.check_order(event, actions);
         self.check_delay(event, actions);
         self.check_answer(event, actions);
         self.check_forwards(event, actions);
-        let handed_on = matches!(event, Event::CommandHandedOn { .. }) && !self.stop_requested;
+        let stops = self.stop_requested || self.killed;
+        let handed_on = matches!(event, Event::CommandHandedOn { .. }) && !stops;
         assert_eq!(
             actions.contains(&Action::TakeOn(SUCCESSOR)),
             handed_on,
@@ -303,7 +394,7 @@ impl World {
 
     fn stage(&self) -> Stage {
         match self.rest_signaled_while_alive + self.rest_signaled_after {
-            _ if self.no_grace() => Stage::NoGrace,
+            _ if self.no_time => Stage::NoGrace,
             0 => Stage::Command,
             _ => Stage::Others,
         }
@@ -325,7 +416,7 @@ impl World {
             Event::CommandHandedOn { ending, .. } => {
                 self.suspended = false;
                 // Without a stop request the new one is the command.
-                if self.stop_requested {
+                if self.stop_requested || self.killed {
                     self.command_alive = false;
                     self.command_ending = Some(ending);
                 }
@@ -333,8 +424,8 @@ impl World {
             Event::CommandStopped { .. } => self.suspended = true,
             Event::CommandContinued => self.suspended = false,
             Event::Expired(timer) => {
-                self.armed.retain(|armed| *armed != timer);
-                self.grace_over |= timer == Timer::GraceOver;
+                self.now = self.now.max(self.expires(timer).unwrap_or_default());
+                self.armed.retain(|(_, armed)| *armed != timer);
                 self.delay_over |= timer == Timer::DelayOver;
             }
             Event::Signal(received, origin) => {
@@ -342,16 +433,63 @@ impl World {
                 self.command_signaled |= stop && truly_received(received);
             }
             Event::InitExitsWithUs => self.rules.pid1 = true,
+            Event::StopBy {
+                kill_in, rest_in, ..
+            } => self.note_order(kill_in, rest_in),
             // A rehearsal's signal is for us alone.
             Event::Rehearse(_)
-            | Event::StopBy { .. }
             | Event::NotSuspended(_)
             | Event::ForegroundRefused(_)
             | Event::SomeUnread
             | Event::SomeLeft
             | Event::NothingLeft => {}
-            Event::StopBy { .. } => panic!("walked in keeper.rs"),
         }
+    }
+
+    fn note_order(&mut self, kill_in: Option<Duration>, rest_in: Option<Duration>) {
+        if self.killed {
+            return;
+        }
+        self.told = true;
+        let at_once = kill_in == Some(Duration::ZERO);
+        self.told_to_kill |= at_once;
+        let signaled = self.rest_signaled_while_alive + self.rest_signaled_after > 0;
+        if !self.stop_requested && !signaled {
+            self.no_time = at_once || self.no_grace() && !self.command_alive;
+        }
+        self.kill_at(kill_in);
+        // Before SIGKILL, with a quarter of the time.
+        let rest_in = match (kill_in, rest_in) {
+            (Some(kill), Some(rest)) if rest < kill => Some(rest),
+            (Some(kill), _) => Some(kill / 4 * 3),
+            (None, rest) => rest,
+        };
+        let at = rest_in.map(|after| self.now + after);
+        self.rest_due = self.rest_due.into_iter().chain(at).min();
+    }
+
+    /// A keeper that is told to stop begins to, by the signal that it was told, or if the
+    /// command has exited with the leftover processes. If it does so already, nothing is
+    /// signaled, unless SIGKILL is due.
+    fn check_order(&self, event: Event, actions: &[Action]) {
+        let Event::StopBy { kill_in, .. } = event else {
+            return;
+        };
+        if self.killed {
+            assert_eq!(actions, [], "told after SIGKILL");
+            return;
+        }
+        let kills = actions.contains(&Action::Kill(Scope::Everything));
+        let swept = self.rest_signaled_after > 0 || actions.contains(&Action::TerminateRest);
+        if !self.command_alive && !self.stop_requested {
+            assert!(swept || kills, "told to stop, and nothing is stopped");
+        }
+        let begins = actions.contains(&Action::Notice(Notice::Stopping(Request::Main(
+            STOP_SIGNAL,
+        ))));
+        let at_once = kill_in == Some(Duration::ZERO);
+        let can_begin = self.command_alive && !self.stop_requested && !at_once;
+        assert_eq!(begins, can_begin, "a stop begins");
     }
 
     /// The leftovers of a command that has exited are not signaled during the delay, and
@@ -395,7 +533,8 @@ impl World {
             .any(|a| matches!(a, Action::Notice(Notice::Stopping(_))));
         let is_stop = self.is_stop(received, origin);
         if self.command_alive {
-            assert_eq!(begins, is_stop && !self.stop_requested, "a stop begins");
+            let can_begin = !self.stop_requested && !self.killed;
+            assert_eq!(begins, is_stop && can_begin, "a stop begins");
             return;
         }
         let sweeping = self.rest_signaled_after > 0;
@@ -441,10 +580,16 @@ impl World {
                     Signal::HUP => None,
                     signal => Some(signal),
                 };
-                let to_forward = rewritten.filter(|_| !truly_received(received));
-                (to_forward, self.is_stop(received, origin))
+                let stop = self.is_stop(received, origin);
+                // What was told to stop is not told again by the death of our parent.
+                let is_due = !truly_received(received) && !(stop && self.told);
+                (rewritten.filter(|_| is_due), stop)
             }
-            None => (None, false),
+            None => {
+                let told = matches!(event, Event::StopBy { .. });
+                let stop = told && !self.stop_requested && !self.told_to_kill;
+                (stop.then_some(STOP_SIGNAL), stop)
+            }
         };
         if actions.contains(&Action::Notice(Notice::Delayed)) {
             assert!(!self.rules.delay.is_zero(), "delayed without --stop-delay");
@@ -468,7 +613,7 @@ impl World {
             expected.retain(|second| *second != held);
             expected.insert(0, held);
         }
-        if !(self.killed || self.no_grace()) || !forwards.is_empty() {
+        if !(self.killed || self.no_time) || !forwards.is_empty() {
             assert_eq!(
                 forwards, expected,
                 "lost, forwarded twice, or not rewritten"
@@ -477,7 +622,7 @@ impl World {
     }
 
     fn check(&mut self, event: Event, action: &Action) {
-        let no_grace = self.no_grace();
+        let unsaid = self.no_time || self.told_to_kill;
         match action {
             Action::Notice(Notice::Stopping(request)) => self.check_request(event, *request),
             Action::Notice(Notice::Waiting) => {
@@ -513,28 +658,37 @@ impl World {
                     assert!(self.stop_requested || !left, "signaled what was to be left");
                     &mut self.rest_signaled_after
                 };
+                let first = *signaled == 0;
                 // Those that could not be read, again.
                 if *signaled == 0 || !self.some_unread {
                     *signaled += 1;
                 }
                 self.looking = true;
                 self.some_unread = false;
+                // The leftover processes have a grace period of their own.
+                if first && !self.stop_requested {
+                    self.kill_at(self.grace());
+                }
                 assert!(
                     self.rest_signaled_while_alive <= 1 && self.rest_signaled_after <= 1,
                     "signaled twice"
                 );
             }
-            Action::Notice(Notice::GraceOver | Notice::Due) => {
-                assert!(!self.killed, "told before it is done")
+            Action::Notice(Notice::GraceOver) => {
+                assert!(!self.killed, "told before it is done");
+                assert!(!self.told || self.no_grace(), "another moment was told");
             }
+            Action::Notice(Notice::Due) => assert!(self.told && !self.killed, "no moment was told"),
             Action::Notice(Notice::CutShort(signal)) => self.check_cut_short(event, *signal),
             Action::Kill(scope) => {
+                let is_due = self.due.is_some_and(|due| due <= self.now);
+                // Leftover processes without a grace period.
+                let at_once = self.no_grace() && !self.command_alive;
                 assert!(
-                    self.grace_over || self.cut_short || no_grace,
+                    is_due || self.cut_short || at_once,
                     "SIGKILL before the deadline"
                 );
-                assert_ne!(self.rules.grace, Grace::Infinite, "infinity means never");
-                if self.command_alive && !no_grace {
+                if self.command_alive && !unsaid {
                     assert!(
                         self.command_signaled,
                         "the command was killed without a stop request"
@@ -543,19 +697,23 @@ impl World {
                 match scope {
                     Scope::Command => assert!(self.command_alive, "a reaped pid was killed"),
                     Scope::Everything => assert!(
-                        no_grace || self.rest_signaled_while_alive + self.rest_signaled_after > 0,
+                        unsaid || self.rest_signaled_while_alive + self.rest_signaled_after > 0,
                         "the rest was killed without SIGTERM"
                     ),
                 }
                 self.killed = true;
             }
-            Action::Arm(timer, after) | Action::ArmEarlier(timer, after) => {
-                self.armed.retain(|armed| armed != timer);
-                self.armed.push(*timer);
-                self.armed.sort_unstable();
+            Action::Arm(timer, after) => {
+                self.arm(*timer, *after);
                 self.check_timer(*timer, *after);
             }
-            Action::ArmEarlier(..) => panic!("only for services"),
+            Action::ArmEarlier(timer, after) => {
+                assert!(matches!(event, Event::StopBy { .. }), "earlier untold");
+                let at = self.now + *after;
+                if self.expires(*timer).is_none_or(|armed| at < armed) {
+                    self.arm(*timer, *after);
+                }
+            }
             Action::Notice(Notice::Left) => assert!(
                 self.rules.leftovers == LeftoverPolicy::Leave
                     || self.rules.leftovers == LeftoverPolicy::Auto
@@ -586,6 +744,15 @@ impl World {
                 assert!(by == received && self.is_stop(received, origin));
             }
             (Request::Rehearsal(by), Event::Rehearse(signal)) => assert_eq!(by, signal),
+            (Request::Main(by), Event::StopBy { signal, .. }) => {
+                assert_eq!(by, signal);
+                assert!(
+                    !self.stop_requested,
+                    "only the first stop request starts it"
+                );
+                self.stop_requested = true;
+                return;
+            }
             _ => panic!("the grace period started without a stop request"),
         }
         assert!(
@@ -593,6 +760,8 @@ impl World {
             "only the first stop request starts it"
         );
         self.stop_requested = true;
+        self.kill_at(self.grace());
+        self.rest_due = self.grace().map(|grace| self.now + grace / 4 * 3);
     }
 
     fn check_cut_short(&mut self, event: Event, signal: Signal) {
@@ -667,19 +836,37 @@ impl World {
         if self.exited {
             return;
         }
-        let finite = self.rules.grace != Grace::Infinite;
-        let sweeping = self.rest_signaled_after > 0;
-        if finite && (self.stop_requested || sweeping) {
-            let next = if self.killed {
-                Timer::GiveUp
-            } else {
-                Timer::GraceOver
-            };
-            assert!(self.armed.contains(&next), "a stop without an end in sight");
+        if self.killed {
+            assert!(
+                self.expires(Timer::GiveUp).is_some(),
+                "a stop without an end in sight"
+            );
+        } else {
+            assert_eq!(
+                self.expires(Timer::GraceOver),
+                self.due,
+                "not killed when it is due"
+            );
+        }
+        let signaled = self.rest_signaled_while_alive + self.rest_signaled_after > 0;
+        if self.told && !(self.killed || signaled) {
+            assert_eq!(
+                self.expires(Timer::TerminateRest),
+                self.rest_due,
+                "the rest is not signaled when it is to be"
+            );
+            assert_ne!(
+                event,
+                Event::Expired(Timer::TerminateRest),
+                "the rest was to be signaled"
+            );
         }
         if self.some_unread && !self.killed {
-            let again = self.armed.contains(&Timer::LookAgain);
-            assert!(again, "some could not be read and are not looked for again");
+            let again = self.expires(Timer::LookAgain);
+            assert!(
+                again.is_some(),
+                "some could not be read and are not looked for again"
+            );
         }
         if event == Event::Expired(Timer::GraceOver) {
             assert!(self.killed, "the deadline passed and nothing was killed");
@@ -750,6 +937,9 @@ fn all_rules() -> Vec<Rules> {
                 ..rules
             });
         }
+    }
+    for grace in graces {
+        all.push(rules_of_keeper(grace));
     }
     all
 }

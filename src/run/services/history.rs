@@ -32,8 +32,11 @@ impl History {
         };
     }
 
-    pub(super) fn stop(&mut self) {
+    /// Returns whether it is the first time in this run.
+    pub(super) fn stop(&mut self) -> bool {
+        let is_first = self.told.is_none();
         self.told.get_or_insert_with(Instant::now);
+        is_first
     }
 
     pub(super) fn gone(&mut self, killed: bool) {

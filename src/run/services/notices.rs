@@ -16,7 +16,7 @@ use crate::ending::Ending;
 use crate::processes::explain::explain;
 use crate::processes::ledger::Ledger;
 use crate::processes::tree::Tree;
-use crate::run::notices::sender;
+use crate::run::sender::sender;
 use crate::settings::services::{Ready, Service};
 use crate::tell::log::about;
 use crate::tell::record::in_seconds;
@@ -114,9 +114,8 @@ impl Shell<'_> {
         }
     }
 
-    /// At the start of a keeper.
     pub(super) fn tell_started(&self, id: Id) {
-        self.about(id, Level::Info, || "starting".to_owned());
+        self.about(id, Level::Info, || "started".to_owned());
     }
 
     pub(super) fn tell_stopping(&mut self, id: Id) {

@@ -7,7 +7,7 @@ use log::{debug, warn};
 use super::Shell;
 use crate::decide::plan::step::{Event, Status};
 use crate::decide::step::Request;
-use crate::run::notices::sender;
+use crate::run::sender::sender;
 use crate::signal::{Received, Signal, SignalSet};
 use crate::sys::{service_page, signals};
 

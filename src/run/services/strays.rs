@@ -24,7 +24,7 @@ impl Shell<'_> {
         let ours: Vec<i32> = keepers
             .map(|(pid, _)| *pid)
             .chain(checks.map(|check| check.pid))
-            .chain(self.ended_checks.iter().copied())
+            .chain(self.ended_checks.iter().map(|check| check.pid))
             .collect();
         let tree = Tree::scan(self.own_pid, tree::PASSES).filter(|tree| !tree.is_blind())?;
         Some(tree.below_without(&ours))

@@ -17,7 +17,6 @@ pub(crate) fn hints(services: &Services, purpose: Purpose) -> Vec<String> {
 }
 
 /// What to add to this command so that the program stays in the foreground, if it is known.
-#[cfg_attr(not(test), allow(dead_code, reason = "no user yet"))]
 pub(crate) fn foreground_switch(command: &Command) -> Option<&'static str> {
     let (_, program) = program_of(command)?;
     Some(program.foreground.as_ref()?.add)
