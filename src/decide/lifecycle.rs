@@ -79,6 +79,7 @@ impl Delivery {
 }
 
 /// The state of one run.
+#[expect(clippy::struct_excessive_bools, reason = "facts, each of its own")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Lifecycle {
     rules: Rules,

@@ -178,9 +178,10 @@ fn start_service(
     let Setup { service, .. } = *setup;
     let own_pid = process::own_pid();
     let surroundings = Surroundings::of(service)?;
-    let relay = match settings.command.notify_relay {
-        true => Relay::open(true).map_err(|why| format!("cannot wait for READY=1: {why}"))?,
-        false => None,
+    let relay = if settings.command.notify_relay {
+        Relay::open(true).map_err(|why| format!("cannot wait for READY=1: {why}"))?
+    } else {
+        None
     };
     let mut variables = surroundings.variables();
     let own = OsString::from(own_pid.to_string());

@@ -57,6 +57,7 @@ pub(crate) fn run(settings: &ServicesRun, inherited: Inherited) -> (Termination,
 }
 
 /// What runs of one service.
+#[expect(clippy::struct_excessive_bools, reason = "facts, each of its own")]
 #[derive(Debug, Default)]
 struct Slot {
     /// Its keeper, and the page that we share with it.

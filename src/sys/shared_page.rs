@@ -13,7 +13,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 /// Memory that a child which is forked later shares (mmap(2), `MAP_SHARED`), zero at first.
 #[derive(Debug)]
 pub(super) struct SharedPage {
-    first: NonNull<AtomicU8>,
+    first: NonNull<AtomicUsize>,
     length: NonZeroUsize,
 }
 
@@ -43,7 +43,7 @@ pub(super) fn words(count: usize) -> nix::Result<&'static [AtomicUsize]> {
     // SAFETY: the mapping holds `count` words, zeroed by the kernel and aligned, because it
     // begins with a page. It lives on. Another process may write at any time, which atomics
     // allow.
-    Ok(unsafe { std::slice::from_raw_parts(page.first.as_ptr().cast(), count) })
+    Ok(unsafe { std::slice::from_raw_parts(page.first.as_ptr(), count) })
 }
 
 impl SharedPage {
@@ -54,7 +54,7 @@ impl SharedPage {
         // SAFETY: the mapping is aligned, because it begins with a page, and holds `count`
         // words, zeroed by the kernel. It lives as long as `self`. Another process may write
         // at any time, which atomics allow.
-        unsafe { &*self.first.as_ptr().cast::<AtomicUsize>().add(index) }
+        unsafe { &*self.first.as_ptr().add(index) }
     }
 
     /// The first byte, for system calls about the whole mapping.
@@ -69,7 +69,7 @@ impl Deref for SharedPage {
     fn deref(&self) -> &[AtomicU8] {
         // SAFETY: the mapping holds `length` bytes, zeroed by the kernel, and lives as long
         // as `self`. The other process may write at any time, which atomics allow.
-        unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.length.get()) }
+        unsafe { std::slice::from_raw_parts(self.first.as_ptr().cast(), self.length.get()) }
     }
 }
 

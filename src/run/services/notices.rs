@@ -208,7 +208,7 @@ impl Shell<'_> {
             Grace::For(grace) => format!(" of {}", format_duration(grace)),
             Grace::Infinite => String::new(),
         };
-        let names = if named.is_empty() {
+        let all_named = if named.is_empty() {
             "no service ran".to_owned()
         } else {
             named.join(", ")
@@ -219,7 +219,7 @@ impl Shell<'_> {
             "graceful"
         };
         format!(
-            "stopped in {}{of}: {names}: {verdict}",
+            "stopped in {}{of}: {all_named}: {verdict}",
             in_seconds(stop.at.elapsed())
         )
     }

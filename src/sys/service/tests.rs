@@ -34,11 +34,11 @@ fn identity(uid: u32, gid: u32, groups: &[u32]) -> Identity {
     }
 }
 
-fn user(identity: &Identity) -> Option<Labeled<'_, Identity>> {
-    Some(Labeled {
+fn user(identity: &Identity) -> Labeled<'_, Identity> {
+    Labeled {
         value: identity,
         shown: SHOWN,
-    })
+    }
 }
 
 /// Whether a test that needs root can run; otherwise a line notes that it did not.
@@ -195,7 +195,7 @@ fn a_service_becomes_its_user_whatever_the_groups_before() {
     }
     let who = identity(4242, 4243, &[60, 4243, 50, 60]);
     let service = ServiceSetup {
-        user: user(&who),
+        user: Some(user(&who)),
         ..PLAIN
     };
     let show =
@@ -279,7 +279,7 @@ fn a_user_that_cannot_be_set_prevents_the_start() {
         (&secure_bits, &www, "setuid(0) still succeeds"),
     ] {
         let service = ServiceSetup {
-            user: user(identity),
+            user: Some(user(identity)),
             ..PLAIN
         };
         let output = run(prepare, &["echo", "started"], &service);
@@ -332,7 +332,7 @@ fn a_service_of_another_user_exits_with_its_keeper() {
     }
     let who = identity(4242, 4243, &[]);
     let service = ServiceSetup {
-        user: user(&who),
+        user: Some(user(&who)),
         ..PLAIN
     };
     let script = "trap 'echo stopped; exit' TERM; echo ready; while :; do sleep 0.01; done";
@@ -432,7 +432,7 @@ fn closed_folder(name: &str) -> PathBuf {
 fn the_working_directory_is_entered_as_the_user_of_the_service() {
     let run = |path: &CStr, who: Option<&Identity>| {
         let service = ServiceSetup {
-            user: who.and_then(user),
+            user: who.map(user),
             directory: Some(Labeled {
                 value: path,
                 shown: "${DIR}",
@@ -518,7 +518,7 @@ fn the_process_limit_of_the_user_is_named() {
     }
     let who = identity(4244, 4244, &[]);
     let service = ServiceSetup {
-        user: user(&who),
+        user: Some(user(&who)),
         ..PLAIN
     };
     let limit = || {
