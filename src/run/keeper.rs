@@ -194,7 +194,7 @@ fn start_service(
         spawn::Setup {
             own_pid,
             inherited: setup.inherited,
-            parent_death: Some(Signal::TERM),
+            parent_death: Some(service.stop_signal),
             group: ProcessGroup::New,
             variables: &variables,
             service: Some(&surroundings.setup(&service.command)),

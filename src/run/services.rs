@@ -68,6 +68,8 @@ struct Slot {
     ended: bool,
     /// Its keeper was killed, and not all that it has left is gone.
     lost: bool,
+    /// Its main process, as the page of that keeper has it.
+    lost_pid: Option<i32>,
     /// The check or the probe that runs.
     check: Option<Check>,
     is_probe: bool,
@@ -143,6 +145,10 @@ impl<'a> Shell<'a> {
                 // What has happened by now comes before the timer.
                 self.events.look();
                 self.on_children()?;
+                // Not one that was armed again meanwhile.
+                if self.events.timers.until(timer).is_some() {
+                    return Continue(());
+                }
                 self.feed(Event::Expired(timer))
             }
             // Nothing is watched.
@@ -175,9 +181,9 @@ impl<'a> Shell<'a> {
 
     fn on_reaped(&mut self, pid: i32, ending: Ending) -> ControlFlow<Status> {
         self.sweep.ledger.forget(pid);
-        let is_reaped = |check: &mut Check| check.pid == pid;
-        for check in self.ended_checks.extract_if(.., is_reaped) {
-            check.reaped(&mut self.sweep);
+        if let Some(at) = self.ended_checks.iter().position(|check| check.pid == pid) {
+            self.ended_checks.swap_remove(at).reaped(&mut self.sweep);
+            return Continue(());
         }
         for id in self.ids() {
             let Some(slot) = self.slots.get_mut(id.0) else {
@@ -207,14 +213,17 @@ impl<'a> Shell<'a> {
         let Some(slot) = self.slots.get_mut(id.0) else {
             return Continue(());
         };
-        let keeper = slot.keeper.take();
-        if let Some(killed) = keeper.and_then(|(_, page)| page.gone()) {
+        let page = slot.keeper.take().map(|(_, page)| page);
+        if let Some(killed) = page.as_ref().and_then(ServicePage::gone) {
             slot.history.gone(killed);
             return self.feed(Event::Gone { id, killed });
         }
         slot.lost = true;
+        slot.lost_pid = page.and_then(|page| page.pid().filter(|_| page.ended().is_none()));
         about(&self.service(id).name, || {
-            error!("its supervise process {ending}: stopping what is left of the service");
+            error!(
+                "its supervise process has ended ({ending}): stopping what is left of the service"
+            );
         });
         self.feed(Event::KeeperKilled(id))
     }
@@ -296,7 +305,7 @@ impl<'a> Shell<'a> {
             Action::Check(id) => return self.start_check(id, false),
             Action::EndCheck(id) => self.end_check(id),
             Action::Stop { id, kill, rest } => self.stop(id, kill, rest),
-            Action::StopLeftovers(_) => self.terminate_strays(),
+            Action::StopLeftovers(id) => self.stop_lost(id),
             Action::Kill(id) => self.kill(id),
             Action::KillKeeper(id) => self.kill_keeper(id),
             Action::Arm(timer, Moment(at)) => {
@@ -427,7 +436,7 @@ impl Shell<'_> {
                 },
             );
         } else {
-            self.kill_strays();
+            self.kill_lost(id);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The page of memory that the main process shares with a check of readiness: what the last
 //! try said, whether the check is to end, and what it has started. Reading never waits.
 
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use nix::sys::mman::{MmapAdvise, madvise};
 
@@ -47,7 +47,7 @@ impl CheckPage {
         let _ = unsafe { madvise(self.0.start(), self.0.len(), MmapAdvise::MADV_DONTFORK) };
     }
 
-    fn word(&self, field: Field) -> &AtomicUsize {
+    fn word(&self, field: Field) -> &AtomicU64 {
         self.0.word(field as usize)
     }
 
@@ -63,7 +63,7 @@ impl CheckPage {
 
     /// Check: this command, which leads a process group, runs; or none.
     pub(crate) fn set_group(&self, group: Option<i32>) {
-        let group = group.and_then(|group| usize::try_from(group).ok());
+        let group = group.and_then(|group| u64::try_from(group).ok());
         self.word(Field::Group)
             .store(group.unwrap_or(0), Ordering::Release);
     }
@@ -112,8 +112,12 @@ impl CheckPage {
     }
 
     /// Where the text with this number is.
-    fn place(&self, count: usize) -> &[AtomicU8] {
-        let start = FIRST + (1 - count % 2) * LENGTH;
+    fn place(&self, count: u64) -> &[AtomicU8] {
+        let start = if count % 2 == 0 {
+            FIRST + LENGTH
+        } else {
+            FIRST
+        };
         self.0.get(start..start + LENGTH).unwrap_or_default()
     }
 }

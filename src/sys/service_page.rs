@@ -4,7 +4,7 @@
 //!
 //! Moments are nanoseconds of `CLOCK_MONOTONIC`, which all processes share.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::sys::mman::{MmapAdvise, madvise};
@@ -41,7 +41,7 @@ enum Field {
 }
 
 /// A moment that never comes.
-const NEVER: usize = usize::MAX;
+const NEVER: u64 = u64::MAX;
 
 /// What the main process wants: the service is to be stopped now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,15 +73,15 @@ impl ServicePage {
         let _ = unsafe { madvise(self.0.start(), self.0.len(), MmapAdvise::MADV_DONTFORK) };
     }
 
-    fn word(&self, field: Field) -> &AtomicUsize {
+    fn word(&self, field: Field) -> &AtomicU64 {
         self.0.word(field as usize)
     }
 
-    fn get(&self, field: Field) -> usize {
+    fn get(&self, field: Field) -> u64 {
         self.word(field).load(Ordering::Acquire)
     }
 
-    fn set(&self, field: Field, value: usize) {
+    fn set(&self, field: Field, value: u64) {
         self.word(field).store(value, Ordering::Release);
     }
 }
@@ -116,7 +116,7 @@ impl ServicePage {
     /// Has a signal forwarded to the service. Equal ones that were not forwarded yet merge, as
     /// they do in the kernel.
     pub(crate) fn forward(&self, signal: Signal) {
-        let bit = 1 << (signal.number() - 1);
+        let bit = 1_u64 << (signal.number() - 1);
         self.word(Field::Forward).fetch_or(bit, Ordering::AcqRel);
     }
 
@@ -126,7 +126,7 @@ impl ServicePage {
             return SignalSet::EMPTY;
         }
         let bits = self.word(Field::Forward).swap(0, Ordering::AcqRel);
-        SignalSet::from_bits(bits as u64)
+        SignalSet::from_bits(bits)
     }
 }
 
@@ -134,7 +134,7 @@ impl ServicePage {
 impl ServicePage {
     /// The pid of the main process of the service.
     pub(crate) fn set_pid(&self, pid: i32) {
-        self.set(Field::Pid, usize::try_from(pid).unwrap_or(0));
+        self.set(Field::Pid, u64::try_from(pid).unwrap_or(0));
     }
 
     /// As [`Self::set_pid`] has it; `None` before.
@@ -177,7 +177,7 @@ impl ServicePage {
     /// Nothing of the service runs any more. `killed`: SIGKILL was sent. The last that a
     /// keeper writes.
     pub(crate) fn set_gone(&self, killed: bool) {
-        self.set(Field::Killed, usize::from(killed));
+        self.set(Field::Killed, u64::from(killed));
         self.set(Field::Gone, 1);
     }
 
@@ -208,28 +208,28 @@ pub(crate) fn now() -> Duration {
 }
 
 /// Never 0, which stands for none.
-fn nanoseconds(moment: Duration) -> usize {
-    usize::try_from(moment.as_nanos())
+fn nanoseconds(moment: Duration) -> u64 {
+    u64::try_from(moment.as_nanos())
         .unwrap_or(NEVER)
         .clamp(1, NEVER - 1)
 }
 
-fn duration(moment: usize) -> Duration {
-    Duration::from_nanos(moment as u64)
+fn duration(moment: u64) -> Duration {
+    Duration::from_nanos(moment)
 }
 
 /// The kind of ending in the third byte, its number in the first, and a core dump in the
 /// second.
-fn encode(ending: Ending) -> usize {
-    let number = |signal: Signal| usize::try_from(signal.number()).unwrap_or(0);
+fn encode(ending: Ending) -> u64 {
+    let number = |signal: Signal| u64::try_from(signal.number()).unwrap_or(0);
     match ending {
-        Ending::NotExecuted(code) => 0x1_0000 | usize::from(code),
-        Ending::Exited(code) => 0x2_0000 | usize::from(code),
-        Ending::Killed(signal, core) => 0x3_0000 | usize::from(core) << 8 | number(signal),
+        Ending::NotExecuted(code) => 0x1_0000 | u64::from(code),
+        Ending::Exited(code) => 0x2_0000 | u64::from(code),
+        Ending::Killed(signal, core) => 0x3_0000 | u64::from(core) << 8 | number(signal),
     }
 }
 
-fn decode(word: usize) -> Option<Ending> {
+fn decode(word: u64) -> Option<Ending> {
     let code = u8::try_from(word & 0xff).ok()?;
     match word >> 16 {
         1 => Some(Ending::NotExecuted(code)),

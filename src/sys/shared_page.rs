@@ -5,7 +5,7 @@ use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU8, AtomicUsize};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize};
 
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
@@ -13,7 +13,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 /// Memory that a child which is forked later shares (mmap(2), `MAP_SHARED`), zero at first.
 #[derive(Debug)]
 pub(super) struct SharedPage {
-    first: NonNull<AtomicUsize>,
+    first: NonNull<AtomicU64>,
     length: NonZeroUsize,
 }
 
@@ -43,13 +43,13 @@ pub(super) fn words(count: usize) -> nix::Result<&'static [AtomicUsize]> {
     // SAFETY: the mapping holds `count` words, zeroed by the kernel and aligned, because it
     // begins with a page. It lives on. Another process may write at any time, which atomics
     // allow.
-    Ok(unsafe { std::slice::from_raw_parts(page.first.as_ptr(), count) })
+    Ok(unsafe { std::slice::from_raw_parts(page.first.as_ptr().cast(), count) })
 }
 
 impl SharedPage {
     /// The word at this index, of a mapping that is large enough; otherwise the first.
-    pub(super) fn word(&self, index: usize) -> &AtomicUsize {
-        let count = self.length.get() / size_of::<AtomicUsize>();
+    pub(super) fn word(&self, index: usize) -> &AtomicU64 {
+        let count = self.length.get() / size_of::<AtomicU64>();
         let index = if index < count { index } else { 0 };
         // SAFETY: the mapping is aligned, because it begins with a page, and holds `count`
         // words, zeroed by the kernel. It lives as long as `self`. Another process may write

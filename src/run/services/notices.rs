@@ -12,7 +12,7 @@ use crate::decide::plan::step::{Notice, Outcome, Status};
 use crate::decide::reason::Stage;
 use crate::decide::rules::Grace;
 use crate::decide::step::{Request, Scope};
-use crate::ending::Ending;
+use crate::ending::{Ending, FAILED};
 use crate::processes::explain::explain;
 use crate::processes::ledger::Ledger;
 use crate::processes::tree::Tree;
@@ -34,6 +34,8 @@ impl Shell<'_> {
                     format!("{what} already answers, before it was started: another program listens there")
                 });
             }
+            // That it has started was told.
+            Notice::Ready(id) if self.service(id).ready == Ready::Started => {}
             Notice::Ready(id) => {
                 let ran = self.ran(id);
                 self.about(id, Level::Info, || {
@@ -128,6 +130,22 @@ impl Shell<'_> {
         self.about(id, Level::Info, || format!("stopping: sending {signal}"));
     }
 
+    /// Without a keeper it is not told to stop, and takes part in the stop all the same.
+    pub(super) fn tell_lost_killed(&mut self, id: Id, count: usize) {
+        if let Some(stop) = &mut self.stop
+            && !stop.order.contains(&id)
+        {
+            stop.order.push(id);
+        }
+        if let Some(slot) = self.slots.get_mut(id.0) {
+            slot.history.killed = true;
+            slot.history.stop();
+        }
+        self.about(id, Level::Warn, || {
+            format!("sending SIGKILL to what is left of it ({count})")
+        });
+    }
+
     pub(super) fn tell_ended(&self, id: Id, ending: Ending) {
         let (took, ran) = self.slots.get(id.0).map_or((None, Duration::ZERO), |slot| {
             (slot.history.took(), slot.history.ran())
@@ -165,14 +183,15 @@ impl Shell<'_> {
             let level = if killed { Level::Warn } else { Level::Info };
             log!(level, "{}", self.stopped(stop, killed));
         }
-        if status.code != 0 {
-            match status.of {
-                Some(id) => {
-                    let name = &self.service(id).name;
-                    warn!("exit status {}: that of {name}", status.code);
-                }
-                None => warn!("exit status {}: SIGKILL was needed", status.code),
+        match (status.code, status.of) {
+            (0, _) => {}
+            (code, Some(id)) => {
+                let name = &self.service(id).name;
+                warn!("exit status {code}: that of {name}");
             }
+            // Why was told already.
+            (FAILED, None) => {}
+            (code, None) => warn!("exit status {code}: SIGKILL was needed"),
         }
     }
 

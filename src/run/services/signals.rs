@@ -5,6 +5,7 @@ use std::ops::ControlFlow::{self, Continue};
 use log::{debug, warn};
 
 use super::Shell;
+use crate::decide::graph::Id;
 use crate::decide::plan::step::{Event, Status};
 use crate::decide::step::Request;
 use crate::run::sender::sender;
@@ -15,23 +16,24 @@ impl Shell<'_> {
     pub(super) fn on_signal(&mut self, received: &Received) -> ControlFlow<Status> {
         let signal = received.signal;
         if self.is_stop_request(received) {
-            // Only the terminal's keys come from the kernel.
-            let typed = signal == Signal::INT && received.is_from_kernel();
+            let typed = is_key(received);
             let request = Request::Signal(*received);
             return self.feed(Event::StopRequest { request, typed });
         }
         let sender = sender(received);
-        let takes = |service: &&_| takes(service, signal);
-        let mut names = Vec::new();
-        for id in self.ids().filter(|id| takes(&self.service(*id))) {
-            names.push(self.service(id).name.as_str());
-            self.forward(id, signal);
-        }
-        if !names.is_empty() {
+        let takes = |id: &Id| self.service(*id).forward_signals.contains(signal);
+        let takers: Vec<Id> = self.ids().filter(takes).collect();
+        let reached = takers.iter().filter(|id| self.forward(**id, signal));
+        let reached: Vec<&str> = reached.map(|id| &*self.service(*id).name).collect();
+        if !reached.is_empty() {
             debug!(
                 "received {signal} from {sender}: forwarded to {}",
-                names.join(", ")
+                reached.join(", ")
             );
+        } else if !takers.is_empty() {
+            debug!("received {signal} from {sender}: no service that takes it runs");
+        } else if signal == Signal::TSTP && received.is_from_kernel() {
+            warn!("Ctrl-Z does not suspend services; Ctrl-C stops them");
         } else if received.pid == 0 && !received.is_from_kernel() {
             warn!(
                 "received {signal} from outside, and no service takes it; if it is the image's \
@@ -56,14 +58,18 @@ impl Shell<'_> {
         (self.services.stop_on.contains(signal) || hangs_up) && !is_ignored
     }
 
-    fn forward(&self, id: crate::decide::graph::Id, signal: Signal) {
-        if let Some((keeper, page)) = self.slots.get(id.0).and_then(|slot| slot.keeper.as_ref()) {
+    /// Returns whether it has a keeper.
+    fn forward(&self, id: Id, signal: Signal) -> bool {
+        let keeper = self.slots.get(id.0).and_then(|slot| slot.keeper.as_ref());
+        if let Some((pid, page)) = keeper {
             page.forward(signal);
-            service_page::ring(*keeper);
+            service_page::ring(*pid);
         }
+        keeper.is_some()
     }
 }
 
-fn takes(service: &crate::settings::services::Service, signal: Signal) -> bool {
-    service.forward_signals.contains(signal)
+/// Whether it is Ctrl-C: only keys of the terminal come from the kernel.
+pub(super) fn is_key(received: &Received) -> bool {
+    received.signal == Signal::INT && received.is_from_kernel()
 }

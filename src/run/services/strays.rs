@@ -5,13 +5,18 @@ use std::ops::ControlFlow::{self, Continue};
 use std::time::Duration;
 
 use log::{info, warn};
+use nix::unistd::Pid;
 
 use super::Shell;
+use super::signals::is_key;
+use crate::decide::graph::Id;
 use crate::decide::plan::step::{Event, Status, Timer};
 use crate::decide::rules::Grace;
 use crate::processes::procfs::Process;
 use crate::processes::tree::{self, Tree};
 use crate::run::events::{Reaped, Wake};
+use crate::signal::Received;
+use crate::sys::kill::Target;
 
 /// How long we wait after SIGKILL.
 const KILL_WAIT: Duration = Duration::from_millis(400);
@@ -43,21 +48,53 @@ impl Shell<'_> {
                 continue;
             };
             if std::mem::take(&mut slot.lost) {
-                slot.history.gone(false);
-                self.feed(Event::Gone { id, killed: false })?;
+                let killed = slot.history.killed;
+                slot.history.gone(killed);
+                self.feed(Event::Gone { id, killed })?;
             }
         }
         Continue(())
     }
 
-    pub(super) fn terminate_strays(&mut self) {
-        match self.strays() {
+    /// Stops what a killed keeper has left. The kernel has sent the main process of the service
+    /// its stop signal, and a second one often means: without saving.
+    pub(super) fn stop_lost(&mut self, id: Id) {
+        let signal = self.service(id).stop_signal;
+        let pid = self.slots.get(id.0).and_then(|slot| slot.lost_pid);
+        let strays = self.strays();
+        let runs = |pid: &i32| match &strays {
+            Some(strays) => strays.iter().any(|stray| stray.pid == *pid),
+            None => true,
+        };
+        if let Some(pid) = pid.filter(runs) {
+            // The kernel may not signal another user's process where we may not: without
+            // CAP_KILL.
+            let is_permitted = nix::sys::signal::kill(Pid::from_raw(pid), None).is_ok();
+            if is_permitted {
+                self.sweep.ledger.sent_to_child(pid, signal);
+            } else {
+                let signal = Received::plain(signal);
+                // It may have exited.
+                let _ = self.sweep.send(Target::Process(pid), &signal, true);
+            }
+        }
+        match strays {
             Some(strays) => self.sweep.terminate_these(strays),
-            None => warn!("/proc is unavailable: what a killed keeper has left is not stopped"),
+            None => warn!("/proc is unavailable: what the killed process has left is not stopped"),
         }
     }
 
-    pub(super) fn kill_strays(&mut self) {
+    /// Kills what a killed keeper has left.
+    pub(super) fn kill_lost(&mut self, id: Id) {
+        let strays = self.strays().unwrap_or_default();
+        if strays.is_empty() {
+            return;
+        }
+        self.tell_lost_killed(id, strays.len());
+        self.sweep.kill_these(strays);
+    }
+
+    fn kill_strays(&mut self) {
         let strays = self.strays().unwrap_or_default();
         self.sweep.kill_these(strays);
     }
@@ -71,7 +108,8 @@ impl Shell<'_> {
             return;
         }
         info!("processes that belong to no service remain: stopping them");
-        self.terminate_strays();
+        let strays = self.strays().unwrap_or_default();
+        self.sweep.terminate_these(strays);
         let grace = match self.services.grace {
             Grace::For(grace) => Some(grace),
             Grace::Infinite => None,
@@ -94,14 +132,18 @@ impl Shell<'_> {
                         }
                     }
                 }
-                Ok(Wake::Timer(Timer::GraceOver)) => {
-                    self.kill_strays();
-                    self.events.timers.arm(Timer::GiveUp, KILL_WAIT);
-                    self.events.look();
-                }
+                Ok(Wake::Timer(Timer::GraceOver)) => self.kill_last_strays(),
+                // Ctrl-C once more.
+                Ok(Wake::Signal(received)) if is_key(&received) => self.kill_last_strays(),
                 Ok(Wake::Timer(Timer::GiveUp)) | Err(_) => return,
                 Ok(_) => {}
             }
         }
+    }
+
+    fn kill_last_strays(&mut self) {
+        self.kill_strays();
+        self.events.timers.arm(Timer::GiveUp, KILL_WAIT);
+        self.events.look();
     }
 }
