@@ -1,7 +1,6 @@
 //! What decides: functions from facts to answers, with no system call, no clock and no
 //! log, so that each can be tested by all its cases.
 
-// Services have no user yet: the attributes go when the event loop of services comes.
 pub(crate) mod budget;
 pub(crate) mod graph;
 pub(crate) mod lifecycle;
@@ -12,3 +11,5 @@ mod random;
 pub(crate) mod reason;
 pub(crate) mod rules;
 pub(crate) mod step;
+#[cfg(test)]
+mod walk;

@@ -5,12 +5,11 @@
 //! Where two sequences lead to the same lifecycle and the same notes about it,
 //! what follows is walked once and counted for both.
 
-use std::collections::HashMap;
-
 use super::stop::{FIRST_KILL_AGAIN, FIRST_LOOK_AGAIN};
 use super::*;
 use crate::decide::origin::{Facts, Sender};
 use crate::decide::step::{Scope, Timer};
+use crate::decide::walk::{Course, Walked, every_sequence};
 use crate::signal::SignalSet;
 
 /// The longest course without repetition has eight events: stop, signal the
@@ -134,14 +133,13 @@ fn rules_of_keeper(grace: Grace) -> Rules {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
     rules: Rules,
-    /// The time since the start. It passes when a timer expires.
-    now: Duration,
-    /// When each timer expires.
+    /// In how long each timer expires. Time passes when one does. All times are counted
+    /// from now, so that what has happened when makes no difference.
     armed: Vec<(Duration, Timer)>,
-    /// When SIGKILL is due at the latest: by the grace period, once it has begun, and by
-    /// what a keeper was told.
+    /// In how long SIGKILL is due at the latest: by the grace period, once it has begun,
+    /// and by what a keeper was told.
     due: Option<Duration>,
-    /// When a keeper is to signal the rest, if that has not happened.
+    /// In how long a keeper is to signal the rest, if that has not happened.
     rest_due: Option<Duration>,
     /// A keeper was told to stop.
     told: bool,
@@ -190,7 +188,6 @@ impl World {
         Self {
             no_time: rules.grace == Grace::For(Duration::ZERO),
             rules,
-            now: Duration::ZERO,
             armed: Vec::new(),
             due: None,
             rest_due: None,
@@ -276,7 +273,7 @@ impl World {
         self.armed.retain(|(_, armed)| *armed != timer);
         let at = match timer {
             Timer::LookAgain => Duration::ZERO,
-            _ => self.now + after,
+            _ => after,
         };
         self.armed.push((at, timer));
         self.armed.sort_unstable();
@@ -289,10 +286,20 @@ impl World {
         }
     }
 
-    /// SIGKILL is due at this time, if not sooner.
-    fn kill_at(&mut self, after: Option<Duration>) {
-        let at = after.map(|after| self.now + after);
-        self.due = self.due.into_iter().chain(at).min();
+    /// SIGKILL is due in so long, if not sooner.
+    fn kill_in(&mut self, after: Option<Duration>) {
+        self.due = self.due.into_iter().chain(after).min();
+    }
+
+    /// Time passes to the moment of a timer.
+    fn pass_time(&mut self, timer: Timer) {
+        let passed = self.expires(timer).unwrap_or_default();
+        self.armed.retain(|(_, armed)| *armed != timer);
+        let armed = self.armed.iter_mut().map(|(left, _)| left);
+        let due = self.due.iter_mut().chain(&mut self.rest_due);
+        for left in armed.chain(due) {
+            *left = left.saturating_sub(passed);
+        }
     }
 
     /// The signals that may come, with what is true of them now.
@@ -424,8 +431,7 @@ impl World {
             Event::CommandStopped { .. } => self.suspended = true,
             Event::CommandContinued => self.suspended = false,
             Event::Expired(timer) => {
-                self.now = self.now.max(self.expires(timer).unwrap_or_default());
-                self.armed.retain(|(_, armed)| *armed != timer);
+                self.pass_time(timer);
                 self.delay_over |= timer == Timer::DelayOver;
             }
             Event::Signal(received, origin) => {
@@ -457,15 +463,14 @@ impl World {
         if !self.stop_requested && !signaled {
             self.no_time = at_once || self.no_grace() && !self.command_alive;
         }
-        self.kill_at(kill_in);
+        self.kill_in(kill_in);
         // Before SIGKILL, with a quarter of the time.
         let rest_in = match (kill_in, rest_in) {
             (Some(kill), Some(rest)) if rest < kill => Some(rest),
             (Some(kill), _) => Some(kill / 4 * 3),
             (None, rest) => rest,
         };
-        let at = rest_in.map(|after| self.now + after);
-        self.rest_due = self.rest_due.into_iter().chain(at).min();
+        self.rest_due = self.rest_due.into_iter().chain(rest_in).min();
     }
 
     /// A keeper that is told to stop begins to, by the signal that it was told, or if the
@@ -573,23 +578,20 @@ impl World {
                 _ => None,
             })
             .collect();
-        let (to_forward, stop) = match self.as_signal(event) {
-            Some((received, origin)) => {
-                let rewritten = match received.signal {
-                    Signal::TERM => Some(Signal::USR2),
-                    Signal::HUP => None,
-                    signal => Some(signal),
-                };
-                let stop = self.is_stop(received, origin);
-                // What was told to stop is not told again by the death of our parent.
-                let is_due = !truly_received(received) && !(stop && self.told);
-                (rewritten.filter(|_| is_due), stop)
-            }
-            None => {
-                let told = matches!(event, Event::StopBy { .. });
-                let stop = told && !self.stop_requested && !self.told_to_kill;
-                (stop.then_some(STOP_SIGNAL), stop)
-            }
+        let (to_forward, stop) = if let Some((received, origin)) = self.as_signal(event) {
+            let rewritten = match received.signal {
+                Signal::TERM => Some(Signal::USR2),
+                Signal::HUP => None,
+                signal => Some(signal),
+            };
+            let stop = self.is_stop(received, origin);
+            // What was told to stop is not told again by the death of our parent.
+            let is_done = truly_received(received) || stop && self.told;
+            (rewritten.filter(|_| !is_done), stop)
+        } else {
+            let told = matches!(event, Event::StopBy { .. });
+            let stop = told && !self.stop_requested && !self.told_to_kill;
+            (stop.then_some(STOP_SIGNAL), stop)
         };
         if actions.contains(&Action::Notice(Notice::Delayed)) {
             assert!(!self.rules.delay.is_zero(), "delayed without --stop-delay");
@@ -644,36 +646,7 @@ impl World {
             Action::GiveForeground(_) | Action::Suspend(_) | Action::Notice(Notice::Stuck(_)) => {
                 self.check_job_control(event, action);
             }
-            Action::TerminateRest => {
-                assert_ne!(
-                    self.rules.leftovers,
-                    LeftoverPolicy::Leave,
-                    "leftover processes are not to be signaled"
-                );
-                let signaled = if self.command_alive {
-                    assert!(self.stop_requested, "signaled without a stop request");
-                    &mut self.rest_signaled_while_alive
-                } else {
-                    let left = self.rules.leftovers == LeftoverPolicy::Auto && !self.rules.pid1;
-                    assert!(self.stop_requested || !left, "signaled what was to be left");
-                    &mut self.rest_signaled_after
-                };
-                let first = *signaled == 0;
-                // Those that could not be read, again.
-                if *signaled == 0 || !self.some_unread {
-                    *signaled += 1;
-                }
-                self.looking = true;
-                self.some_unread = false;
-                // The leftover processes have a grace period of their own.
-                if first && !self.stop_requested {
-                    self.kill_at(self.grace());
-                }
-                assert!(
-                    self.rest_signaled_while_alive <= 1 && self.rest_signaled_after <= 1,
-                    "signaled twice"
-                );
-            }
+            Action::TerminateRest => self.check_rest(),
             Action::Notice(Notice::GraceOver) => {
                 assert!(!self.killed, "told before it is done");
                 assert!(!self.told || self.no_grace(), "another moment was told");
@@ -681,7 +654,7 @@ impl World {
             Action::Notice(Notice::Due) => assert!(self.told && !self.killed, "no moment was told"),
             Action::Notice(Notice::CutShort(signal)) => self.check_cut_short(event, *signal),
             Action::Kill(scope) => {
-                let is_due = self.due.is_some_and(|due| due <= self.now);
+                let is_due = self.due == Some(Duration::ZERO);
                 // Leftover processes without a grace period.
                 let at_once = self.no_grace() && !self.command_alive;
                 assert!(
@@ -709,8 +682,7 @@ impl World {
             }
             Action::ArmEarlier(timer, after) => {
                 assert!(matches!(event, Event::StopBy { .. }), "earlier untold");
-                let at = self.now + *after;
-                if self.expires(*timer).is_none_or(|armed| at < armed) {
+                if self.expires(*timer).is_none_or(|armed| *after < armed) {
                     self.arm(*timer, *after);
                 }
             }
@@ -738,6 +710,37 @@ impl World {
         }
     }
 
+    fn check_rest(&mut self) {
+        assert_ne!(
+            self.rules.leftovers,
+            LeftoverPolicy::Leave,
+            "leftover processes are not to be signaled"
+        );
+        let signaled = if self.command_alive {
+            assert!(self.stop_requested, "signaled without a stop request");
+            &mut self.rest_signaled_while_alive
+        } else {
+            let left = self.rules.leftovers == LeftoverPolicy::Auto && !self.rules.pid1;
+            assert!(self.stop_requested || !left, "signaled what was to be left");
+            &mut self.rest_signaled_after
+        };
+        let first = *signaled == 0;
+        // Those that could not be read, again.
+        if *signaled == 0 || !self.some_unread {
+            *signaled += 1;
+        }
+        self.looking = true;
+        self.some_unread = false;
+        // The leftover processes have a grace period of their own.
+        if first && !self.stop_requested {
+            self.kill_in(self.grace());
+        }
+        assert!(
+            self.rest_signaled_while_alive <= 1 && self.rest_signaled_after <= 1,
+            "signaled twice"
+        );
+    }
+
     fn check_request(&mut self, event: Event, request: Request) {
         match (request, event) {
             (Request::Signal(by), Event::Signal(received, origin)) => {
@@ -760,8 +763,8 @@ impl World {
             "only the first stop request starts it"
         );
         self.stop_requested = true;
-        self.kill_at(self.grace());
-        self.rest_due = self.grace().map(|grace| self.now + grace / 4 * 3);
+        self.kill_in(self.grace());
+        self.rest_due = self.grace().map(|grace| grace / 4 * 3);
     }
 
     fn check_cut_short(&mut self, event: Event, signal: Signal) {
@@ -874,37 +877,33 @@ impl World {
     }
 }
 
-/// How many sequences of at most so many events there are from a state.
-type Counted = HashMap<(Lifecycle, World, usize), u64>;
+/// A lifecycle, and the notes about it.
+#[derive(Clone, Hash)]
+struct Run {
+    lifecycle: Lifecycle,
+    world: World,
+}
 
-fn walk(lifecycle: &Lifecycle, world: &World, path: &mut Vec<Event>, counted: &mut Counted) -> u64 {
-    let left = DEPTH - path.len();
-    if left == 0 {
-        return 0;
+impl Course for Run {
+    type Event = Event;
+    type Action = Action;
+
+    fn possible(&self) -> Vec<Event> {
+        self.world.possible()
     }
-    let key = (lifecycle.clone(), world.clone(), left);
-    if let Some(sequences) = counted.get(&key) {
-        return *sequences;
+
+    fn decide(&mut self, event: Event) -> Vec<Action> {
+        self.lifecycle.on(event)
     }
-    let mut sequences = 0;
-    for event in world.possible() {
-        path.push(event);
-        let (mut lifecycle, mut world) = (lifecycle.clone(), world.clone());
-        let actions = lifecycle.on(event);
-        let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            world.observe(event, &actions);
-            assert_eq!(lifecycle.stage(), world.stage(), "the stage");
-        }));
-        assert!(
-            checked.is_ok(),
-            "after {path:?}\nwith {:?}\nwhich gave {actions:?}",
-            world.rules
-        );
-        sequences += 1 + walk(&lifecycle, &world, path, counted);
-        path.pop();
+
+    fn observe(&mut self, event: Event, actions: &[Action]) {
+        self.world.observe(event, actions);
+        assert_eq!(self.lifecycle.stage(), self.world.stage(), "the stage");
     }
-    counted.insert(key, sequences);
-    sequences
+
+    fn rules(&self) -> &dyn std::fmt::Debug {
+        &self.world.rules
+    }
 }
 
 fn all_rules() -> Vec<Rules> {
@@ -946,14 +945,16 @@ fn all_rules() -> Vec<Rules> {
 
 #[test]
 fn every_sequence_of_events_keeps_the_invariants() {
-    let mut sequences = 0;
+    let mut walked = Walked::default();
     for rules in all_rules() {
-        let world = World::new(rules.clone());
-        let lifecycle = Lifecycle::new(rules);
-        sequences += walk(&lifecycle, &world, &mut Vec::new(), &mut Counted::new());
+        let run = Run {
+            world: World::new(rules.clone()),
+            lifecycle: Lifecycle::new(rules),
+        };
+        walked += every_sequence(run, DEPTH);
     }
     // A walk that stops early would pass unseen.
-    assert!(sequences > 1_000_000_000, "only {sequences} sequences");
+    assert!(walked.states > 1_000_000, "only {walked:?}");
 }
 
 #[test]
