@@ -111,9 +111,7 @@ impl Plan<'_> {
 
     pub(super) fn on_start_failed(&mut self, turn: &mut Turn, id: Id) {
         if self.service(id).state == State::Started {
-            let failed = Outcome::Ended(Ending::NotExecuted(FAILED));
-            self.on_ended(turn, id, failed);
-            self.on_gone(turn, id, false);
+            self.on_lost(turn, id, Outcome::Ended(Ending::NotExecuted(FAILED)));
         }
     }
 
@@ -215,11 +213,30 @@ impl Plan<'_> {
     }
 
     pub(super) fn on_ended(&mut self, turn: &mut Turn, id: Id, outcome: Outcome) {
-        let service = self.service(id);
-        if !service.runs() {
+        if !self.service(id).runs() {
             return;
         }
-        let outcome = if service.late {
+        let stops_all = self.end_run(turn, id, outcome);
+        if self.phase != Phase::Running {
+            self.shorten(turn, id);
+        }
+        if let Some(status) = stops_all {
+            self.on_essential_ended(turn, id, status);
+        }
+    }
+
+    /// A service has ended that has no keeper, and leaves nothing.
+    fn on_lost(&mut self, turn: &mut Turn, id: Id, outcome: Outcome) {
+        let stops_all = self.end_run(turn, id, outcome);
+        self.on_gone(turn, id, false);
+        if let Some(status) = stops_all {
+            self.on_essential_ended(turn, id, status);
+        }
+    }
+
+    /// Returns the exit status if everything is to be stopped because of this end.
+    fn end_run(&mut self, turn: &mut Turn, id: Id, outcome: Outcome) -> Option<Status> {
+        let outcome = if self.service(id).late {
             Outcome::NotReadyInTime
         } else {
             outcome
@@ -238,8 +255,7 @@ impl Plan<'_> {
                     of: Some(id),
                 });
             }
-            self.shorten(turn, id);
-            return;
+            return None;
         }
         self.change(id, |service| {
             service.failures = if failed {
@@ -251,19 +267,25 @@ impl Plan<'_> {
         if self.rules.of(id).is_one_shot() && !failed {
             self.become_ready(turn, id);
         }
-        self.decide_on_restart(turn, id, outcome, failed);
+        self.decide_on_restart(turn, id, outcome, failed)
     }
 
     /// Whether an end, which was not during a stop, leads to a restart, to a stop of
     /// everything or to nothing.
-    fn decide_on_restart(&mut self, turn: &mut Turn, id: Id, outcome: Outcome, failed: bool) {
+    fn decide_on_restart(
+        &mut self,
+        turn: &mut Turn,
+        id: Id,
+        outcome: Outcome,
+        failed: bool,
+    ) -> Option<Status> {
         let rules = self.rules.of(id);
         let failures = self.service(id).failures;
         let wants_restart = self.is_restarted(id, outcome, failed);
         let is_given_up = failed && rules.restart_limit.is_some_and(|limit| failures > limit);
         if wants_restart && !is_given_up {
             self.change(id, |service| service.restart = Some(pause(failures)));
-            return;
+            return None;
         }
         if wants_restart {
             turn.notice(Notice::GivenUp { id, failures });
@@ -276,15 +298,14 @@ impl Plan<'_> {
         if failed {
             self.blame.fail(status);
         }
-        if rules.essential && (failed || !rules.is_one_shot()) {
-            self.on_essential_ended(turn, id, status);
-        }
+        (rules.essential && (failed || !rules.is_one_shot())).then_some(status)
     }
 
     pub(super) fn on_gone(&mut self, turn: &mut Turn, id: Id, killed: bool) {
         if self.service(id).runs() {
             // Its keeper was lost without a word.
-            self.on_ended(turn, id, Outcome::KeeperKilled);
+            self.on_lost(turn, id, Outcome::KeeperKilled);
+            return;
         }
         let service = self.service(id);
         if service.state != State::Ended {

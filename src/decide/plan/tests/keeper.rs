@@ -68,7 +68,7 @@ fn a_keeper_that_is_killed_after_the_period_leaves_what_is_killed() {
 fn a_keeper_that_went_without_a_word_was_killed() {
     let rules = plain(ONE);
     let mut run = Run::up(&rules);
-    assert_eq!(run.gone(0), "essential 0, stop 0, exit 137 of 0");
+    assert_eq!(run.gone(0), "essential 0, exit 137 of 0");
 }
 
 #[test]

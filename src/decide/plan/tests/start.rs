@@ -94,7 +94,7 @@ fn a_start_that_fails_is_an_end_with_125() {
     let rules = plain(ONE);
     let mut run = Run::new(&rules);
     run.begin();
-    assert_eq!(run.on(failed), "essential 0, stop 0, exit 125 of 0");
+    assert_eq!(run.on(failed), "essential 0, exit 125 of 0");
 }
 
 #[test]
