@@ -32,12 +32,11 @@ impl Plan<'_> {
                 self.blame.stop(None);
                 self.begin_stop(turn, self.rules.delay);
             }
-            Phase::Delaying | Phase::Stopping
-                if is_second_key && self.rules.grace != Grace::Infinite =>
-            {
+            // No service was told to stop so far: the next Ctrl-C kills.
+            Phase::Delaying => self.stop_now(turn),
+            Phase::Stopping if is_second_key && self.rules.grace != Grace::Infinite => {
                 self.kill_all(turn, Notice::CutShort);
             }
-            Phase::Delaying => self.stop_now(turn),
             Phase::Stopping | Phase::Killing | Phase::Done => {}
         }
     }

@@ -447,7 +447,8 @@ impl<'a> World<'a> {
         self.requests += 1;
         self.keys += u8::from(typed);
         let now = self.now;
-        let can_cut = typed && self.keys > 1 && self.grace().is_some();
+        let delaying = self.timers.contains_key(&Timer::DelayOver);
+        let can_cut = typed && self.keys > 1 && self.grace().is_some() && !delaying;
         let delay = self.rules.delay;
         match &mut self.stop {
             None => self.note_stop(delay, None),

@@ -47,10 +47,14 @@ fn a_second_ctrl_c_kills_at_once() {
     assert_eq!(run.ctrl_c(), "cut short, kill 0, kill 1");
     assert_eq!(run.ctrl_c(), "");
     assert_eq!(run.at(0.5), "kill keeper 0, kill keeper 1");
-    // In the delay as well.
+}
+
+#[test]
+fn a_second_ctrl_c_in_the_delay_kills_nothing_that_was_not_told_to_stop() {
     let rules = delayed(plain(ONE), 4.0);
     let mut run = Run::up(&rules);
-    run.ctrl_c();
+    assert_eq!(run.ctrl_c(), "stopping, delayed");
+    assert_eq!(run.ctrl_c(), "stop 0");
     assert_eq!(run.ctrl_c(), "cut short, kill 0");
     assert_eq!(run.exits(0, 0), "exit 137");
 }
