@@ -57,7 +57,7 @@ fn kinds() -> Vec<Settings> {
         },
         Settings {
             period: Some(Duration::ZERO),
-            success: vec![3],
+            success: vec![3, 127, 137],
             ..plain.clone()
         },
         Settings {

@@ -80,7 +80,7 @@ impl Service {
     /// Whether its own stop signal ended it so.
     pub(super) fn is_stop_signal(&self, ending: Ending) -> bool {
         let by_signal = Ending::Killed(self.stop_signal, false).code();
-        !matches!(ending, Ending::NotExecuted(_)) && ending.code() == by_signal
+        ending.code() == by_signal
     }
 }
 

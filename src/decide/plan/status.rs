@@ -104,7 +104,9 @@ impl Plan<'_> {
     pub(super) fn has_failed(&self, id: Id, outcome: Outcome) -> bool {
         let rules = self.rules.of(id);
         match outcome {
-            Outcome::NotReadyInTime | Outcome::KeeperKilled => true,
+            Outcome::NotReadyInTime
+            | Outcome::KeeperKilled
+            | Outcome::Ended(Ending::NotExecuted(_)) => true,
             Outcome::Ended(ending) => {
                 let by_stop = self.phase != Phase::Running && rules.is_stop_signal(ending);
                 !rules.is_success(ending.code()) && !by_stop

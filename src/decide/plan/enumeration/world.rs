@@ -492,7 +492,7 @@ impl<'a> World<'a> {
         let of_its_own = ending.is_some_and(|ending| !matches!(ending, Ending::NotExecuted(_)));
         let stop_signal = code == 128 + u8::try_from(settings.stop_signal.number()).unwrap();
         let excused = stopping && of_its_own && stop_signal;
-        let listed = settings.success.contains(&code) && !note.late;
+        let listed = settings.success.contains(&code) && of_its_own && !note.late;
         let failed = code != 0 && !listed && !excused;
         note.life = Life::Left;
         note.told.get_or_insert(now);

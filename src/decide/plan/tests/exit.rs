@@ -149,6 +149,24 @@ fn a_service_that_its_stop_signal_killed_has_not_failed_at_a_stop() {
 }
 
 #[test]
+fn a_service_that_was_not_executed_has_failed_whatever_codes_are_a_success() {
+    let lenient = |_: usize, service: &mut Settings| {
+        service.success = vec![125, 127];
+        service.stop_signal = Signal::HUP;
+    };
+    for stopping in [false, true] {
+        let found = status(lenient, |run| {
+            if stopping {
+                run.request();
+            }
+            run.over(0, Ending::NotExecuted(127));
+            run.exits(1, 0);
+        });
+        assert_eq!(found, of(127, 0), "{stopping}");
+    }
+}
+
+#[test]
 fn a_service_that_was_to_be_restarted_has_not_failed_for_good() {
     let restarted = |_: usize, service: &mut Settings| {
         service.restart = Restart::OnFailure;
