@@ -164,6 +164,8 @@ enum From {
     Up,
     /// A stop was requested then.
     Stop,
+    /// Those that are restarted have failed then, and have just started again.
+    Again,
 }
 
 /// A plan, and the notes about it.
@@ -225,6 +227,11 @@ impl<'a> Run<'a> {
         if from == From::Stop && !run.world.exited {
             run.step(&mut path, stop_request(false));
         }
+        while from == From::Again
+            && let Some(event) = run.world.way_to_restarts()
+        {
+            run.step(&mut path, event);
+        }
         run
     }
 
@@ -277,7 +284,7 @@ fn every_sequence_of_events_keeps_the_invariants() {
                 let services: Vec<Settings> = (0..count).map(&mut kind).collect();
                 for times in TIMES {
                     let rules = rules(&depends_on, services.clone(), times);
-                    for from in [From::Begin, From::Up, From::Stop] {
+                    for from in [From::Begin, From::Up, From::Stop, From::Again] {
                         walked += every_sequence(Run::new(&rules, from), length);
                     }
                 }

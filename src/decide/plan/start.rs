@@ -314,6 +314,7 @@ impl Plan<'_> {
         if killed {
             self.blame.kill();
         }
+        self.disarm(turn, Timer::Latest(id));
         self.disarm(turn, Timer::PeriodOver(id));
         self.disarm(turn, Timer::NotGone(id));
         self.disarm(turn, Timer::LeftoversOver(id));

@@ -122,9 +122,8 @@ impl Plan<'_> {
         self.change(id, |service| service.stopped = true);
         self.disarm(turn, Timer::Latest(id));
         self.tell(turn, id);
-        if let Some(over) = self.period_over(turn, id)
-            && self.deadline.is_none_or(|deadline| over < deadline)
-        {
+        // Where that is not before the deadline, those below are stopped first.
+        if let Some(over) = self.period_over(turn, id) {
             self.arm(turn, Timer::PeriodOver(id), over);
         }
     }
@@ -176,9 +175,6 @@ impl Plan<'_> {
 
     /// A service is stopped whatever runs above it, and nothing waits for that any more.
     pub(super) fn on_latest(&mut self, turn: &mut Turn, id: Id) {
-        if self.phase != Phase::Stopping || !self.service(id).waits() {
-            return;
-        }
         for upper in self.rules.graph.top_first() {
             if !self.rules.graph.above(id).contains(&upper) {
                 continue;

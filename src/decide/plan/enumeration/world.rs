@@ -268,6 +268,25 @@ impl<'a> World<'a> {
         self.ids().find_map(next).filter(|_| !self.exited)
     }
 
+    /// An event that leads to services that were ready, and have started again.
+    pub(super) fn way_to_restarts(&self) -> Option<Event> {
+        let next = |id: Id| {
+            let note = self.note(id);
+            let settings = self.settings(id);
+            let restarts = settings.restart != Restart::No && settings.ready != Ready::Exited;
+            match note.life {
+                Life::Running { .. } if restarts && note.failures == 0 => Some(Event::Ended {
+                    id,
+                    ending: Ending::Killed(Signal::TERM, false),
+                }),
+                Life::Left => Some(Event::Gone { id, killed: false }),
+                Life::Pausing { .. } => self.next_timer().map(|(_, timer)| Event::Expired(timer)),
+                _ => None,
+            }
+        };
+        self.ids().find_map(next).filter(|_| !self.exited)
+    }
+
     /// Time passes to the moment of a timer.
     pub(super) fn pass_time(&mut self, event: Event) {
         if let Event::Expired(timer) = event {
