@@ -115,6 +115,8 @@ struct Service {
     passed_by: bool,
     /// Its keeper was killed.
     keeper_killed: bool,
+    /// It was sent SIGKILL.
+    killed: bool,
     /// How its last run ended.
     outcome: Option<Outcome>,
     /// That was a failure.
@@ -136,6 +138,7 @@ impl Service {
         late: false,
         passed_by: false,
         keeper_killed: false,
+        killed: false,
         outcome: None,
         failed: false,
         restart: None,

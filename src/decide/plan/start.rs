@@ -343,15 +343,13 @@ impl Plan<'_> {
             service.keeper_killed = true;
             service.stopped = true;
         });
-        // It was to be killed already.
-        let is_over = self.phase == Phase::Killing || self.armed.contains(&Timer::NotGone(id));
-        turn.act(if is_over {
+        turn.act(if service.killed {
             Action::Kill(id)
         } else {
             Action::StopLeftovers(id)
         });
         self.on_ended(turn, id, Outcome::KeeperKilled);
-        if is_over || self.phase == Phase::Killing {
+        if self.service(id).killed {
             return;
         }
         if let Some(limit) = self.rules.limit(id) {

@@ -216,6 +216,7 @@ impl Plan<'_> {
 
     pub(super) fn kill(&mut self, turn: &mut Turn, id: Id) {
         self.blame.kill();
+        self.change(id, |service| service.killed = true);
         turn.act(Action::Kill(id));
     }
 

@@ -79,6 +79,7 @@ fn notified(service: &mut Settings) {
 }
 
 /// A plan, its timers, and what it told the keepers.
+#[derive(Clone)]
 struct Run<'a> {
     plan: Plan<'a>,
     now: Duration,

@@ -60,8 +60,13 @@ fn a_keeper_that_is_killed_after_the_period_leaves_what_is_killed() {
     let mut run = Run::up(&rules);
     run.request();
     assert_eq!(run.at(2.0), "period over 0, kill 0");
+    let mut later = run.clone();
     assert_eq!(run.on(Event::KeeperKilled(Id(0))), "kill 0");
     assert_eq!(run.at(2.3), "pass 0 by for 1, stop 1");
+    // When nothing waits for it any more as well.
+    assert_eq!(later.at(2.3), "pass 0 by for 1, stop 1");
+    assert_eq!(later.on(Event::KeeperKilled(Id(0))), "kill 0");
+    assert_eq!(later.at(9.9), "");
 }
 
 #[test]

@@ -36,7 +36,9 @@ impl World<'_> {
             Action::Stop { id, kill, rest } => self.note_told(event, id, kill, rest),
             Action::StopLeftovers(id) => {
                 assert_eq!(event, Event::KeeperKilled(id));
-                assert!(self.note(id).lives(), "nothing is left");
+                let note = self.note(id);
+                assert!(note.lives(), "nothing is left");
+                assert!(note.killed.is_none(), "told after SIGKILL");
             }
             Action::Kill(id) => self.note_kill(event, id),
             Action::KillKeeper(id) => {
