@@ -24,6 +24,7 @@ mod rehearsal;
 mod report;
 mod restricted;
 mod services_options;
+mod services_stop;
 mod signals;
 mod start;
 mod stop;

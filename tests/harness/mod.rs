@@ -28,6 +28,7 @@ mod process;
 pub mod pty;
 pub mod report;
 mod run;
+pub mod services;
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
