@@ -124,6 +124,23 @@ fn a_period_that_ends_at_the_latest_moment_is_passed_by() {
 }
 
 #[test]
+fn the_period_of_a_one_shot_limits_it_while_others_wait() {
+    let rules = rules(&[&[1], &[]], 9.0, |id, service| {
+        if id == 0 {
+            service.ready = Ready::Exited;
+            period(service, 2.0);
+        }
+    });
+    let mut run = Run::up(&rules);
+    assert_eq!(run.request(), "stopping, stop 0");
+    assert_eq!(run.told[&0], (Some(9.0), Some(1.5)));
+    assert_eq!(run.at(2.0), "period over 0, kill 0");
+    // Nothing is kept for it above the share of the other.
+    assert_eq!(rules.budget().of(Id(0)).latest, SECOND * 3);
+    assert_eq!(run.at(2.3), "pass 0 by for 1, stop 1");
+}
+
+#[test]
 fn periods_are_scaled_to_the_time() {
     let rules = rules(&[&[1], &[]], 10.0, |id, service| {
         period(service, if id == 0 { 30.0 } else { 20.0 });

@@ -150,6 +150,28 @@ fn a_service_that_is_not_ready_in_time_has_its_own_period_and_is_restarted() {
 }
 
 #[test]
+fn a_one_shot_that_takes_too_long_has_failed_even_if_it_exits_with_success() {
+    let rules = rules(&[&[1], &[]], 8.0, |id, service| {
+        if id == 1 {
+            service.ready = Ready::Exited;
+            service.ready_timeout = Some(SECOND * 2);
+            service.restart = Restart::OnFailure;
+            service.restart_limit = Some(1);
+        }
+    });
+    let mut run = Run::up(&rules);
+    assert_eq!(run.at(2.0), "late 1, stop 1");
+    assert_eq!(run.exits(1, 0), "restart 1 in 500ms after 1");
+    // The next run has as long.
+    assert_eq!(run.at(2.5), "start 1");
+    run.executed(1);
+    assert_eq!(run.at(4.4), "");
+    assert_eq!(run.at(4.5), "late 1, stop 1");
+    let given_up = "given up 1 after 2, essential 1, stop 1, exit 124 of 1";
+    assert_eq!(run.exits(1, 0), given_up);
+}
+
+#[test]
 fn what_is_ready_in_time_has_no_limit() {
     let rules = one(|service| {
         service.ready_timeout = Some(SECOND * 2);

@@ -98,6 +98,17 @@ fn a_start_that_fails_is_an_end_with_125() {
 }
 
 #[test]
+fn of_several_starts_that_fail_the_first_stops_everything() {
+    let rules = rules(&[&[], &[], &[]], 8.0, |_, _| {});
+    let mut run = Run::new(&rules);
+    assert_eq!(run.begin(), "start 0, start 1, start 2");
+    let failed = |id| Event::StartFailed(Id(id));
+    assert_eq!(run.on(failed(1)), "essential 1, stop 0, stop 2");
+    assert_eq!(run.on(failed(0)), "");
+    assert_eq!(run.on(failed(2)), "exit 125 of 1");
+}
+
+#[test]
 fn the_services_are_over_when_none_can_start_any_more() {
     let rules = rules(&[&[], &[]], 8.0, |_, service| service.essential = false);
     let mut run = Run::up(&rules);
