@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::rules::{Ready, Restart};
+use super::rules::Ready;
 use super::step::{Action, Notice, Outcome, Status, Timer};
 use super::{Phase, Plan, Service, State, Turn};
 use crate::decide::graph::Id;
@@ -46,8 +46,8 @@ impl Plan<'_> {
         }
     }
 
-    /// Whether those above must wait for a service. One that is not essential and is over
-    /// does not hold them up.
+    /// Whether those above must wait for a service. One that is over does not hold them up:
+    /// were it essential and not ready, everything would be stopped.
     fn holds_up(&self, id: Id) -> bool {
         let service = self.service(id);
         let is_over = match service.state {
@@ -55,7 +55,7 @@ impl Plan<'_> {
             State::Ended => service.restart.is_none(),
             _ => false,
         };
-        !service.ready && (!is_over || self.rules.of(id).essential)
+        !service.ready && !is_over
     }
 
     /// Starts a service, after a look at whether something answers in its place.
@@ -124,7 +124,7 @@ impl Plan<'_> {
         if self.phase != Phase::Running || service.stopped {
             return;
         }
-        if service.failures > 0 && self.rules.of(id).restart != Restart::No {
+        if service.failures > 0 {
             self.arm(turn, Timer::Settled(id), turn.now.after(SETTLED));
         }
         match self.rules.of(id).ready {
@@ -318,8 +318,7 @@ impl Plan<'_> {
         self.disarm(turn, Timer::PeriodOver(id));
         self.disarm(turn, Timer::NotGone(id));
         self.disarm(turn, Timer::LeftoversOver(id));
-        let restart = service.restart.filter(|_| self.phase == Phase::Running);
-        let (Some(pause), Some(outcome)) = (restart, service.outcome) else {
+        let (Some(pause), Some(outcome)) = (service.restart, service.outcome) else {
             self.change(id, |service| service.state = State::Finished);
             return;
         };

@@ -315,3 +315,26 @@ fn what_does_not_fit_is_ignored() {
         assert_eq!(run.executed(1), "ready 1, start 0");
     }
 }
+
+#[test]
+fn answers_of_a_check_that_does_not_run_are_ignored() {
+    let rules = one(probed);
+    let mut run = Run::new(&rules);
+    assert_eq!(run.begin(), "probe 0");
+    let (id, answers) = (Id(0), true);
+    for event in [Event::CheckEnded(id), Event::Ready(id)] {
+        assert_eq!(run.on(event), "", "of the probe");
+    }
+    assert_eq!(run.timers.len(), 1, "the probe goes on");
+    assert_eq!(run.at(1.0), "end check 0, start 0");
+    assert_eq!(run.on(Event::Ready(id)), "", "it was not executed");
+    assert_eq!(run.executed(0), "check 0");
+    assert_eq!(run.on(Event::Probed { id, answers }), "");
+    assert_eq!(run.on(Event::CheckEnded(id)), "");
+    assert_eq!(run.on(Event::CheckEnded(id)), "");
+    assert_eq!(run.on(Event::Ready(id)), "");
+    assert_eq!(run.at(1.5), "check 0");
+    assert_eq!(run.ready(0), "ready 0");
+    run.on(Event::CheckEnded(id));
+    assert_eq!(run.timers.len(), 0, "nothing is tried again");
+}

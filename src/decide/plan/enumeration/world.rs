@@ -375,6 +375,7 @@ impl<'a> World<'a> {
             self.note_action(event, *action);
         }
         self.check_notices(event, actions);
+        self.check_keepers(event, actions);
         for id in checking {
             let ended = actions.contains(&Action::EndCheck(id));
             let note = self.note(id);

@@ -98,8 +98,11 @@ fn a_service_that_is_not_ready_is_named_after_10_s_and_at_each_doubling() {
     // Through a restart as well.
     run.exits(0, 1);
     assert_eq!(run.at(159.0), "start 0");
-    assert_eq!(run.at(160.0), "not ready 0");
     run.executed(0);
+    for named in [160.0, 320.0] {
+        assert_eq!(run.at(named - 0.1), "");
+        assert_eq!(run.at(named), "not ready 0");
+    }
     assert_eq!(run.ready(0), "ready 0");
     assert_eq!(run.at(500.0), "");
 }

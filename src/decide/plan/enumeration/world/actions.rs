@@ -49,6 +49,9 @@ impl World<'_> {
             }
             Action::Arm(timer, at) => {
                 assert!(at >= self.now, "a timer in the past");
+                if let Timer::Settled(id) = timer {
+                    assert!(self.note(id).failures > 0, "a timer for nothing");
+                }
                 self.timers.insert(timer, at);
             }
             Action::Disarm(timer) => {
@@ -128,7 +131,8 @@ impl World<'_> {
             note.rest = rest;
             let limit = self.limit(id);
             assert_eq!(kill, limit.map(|limit| now.after(limit)), "its own time");
-            assert!(rest <= kill && rest.is_some() == kill.is_some());
+            let quarters = limit.map(|limit| now.after(limit / 4 * 3));
+            assert_eq!(rest, quarters, "when the rest is told");
             return;
         };
         assert_eq!(kill, stop.deadline, "the end of the grace period");
@@ -137,16 +141,24 @@ impl World<'_> {
             self.check_turn(id);
             self.notes[id.0].in_turn = true;
         }
-        let note = self.note(id);
-        if note.runs() {
-            for lower in self.below(id).filter(|lower| self.waits(*lower)) {
-                let latest = self.latest(lower);
-                assert!(latest.is_none() || rest.is_some_and(|rest| Some(rest) <= latest));
-            }
+        if self.note(id).runs() {
+            assert_eq!(rest, self.rest(id), "when the rest is told");
         }
         let note = &mut self.notes[id.0];
         note.told.get_or_insert(now);
         note.rest = [note.rest, rest].into_iter().flatten().min();
+    }
+
+    /// When the other processes of a service are told that is stopped now: at three quarters
+    /// of the time to what comes first.
+    fn rest(&self, id: Id) -> Option<Moment> {
+        let waiting: Vec<Id> = self.below(id).filter(|lower| self.waits(*lower)).collect();
+        let latest = waiting.iter().filter_map(|lower| self.latest(*lower));
+        let period = self.period(id).filter(|_| !waiting.is_empty());
+        let period_over = period.map(|period| self.now.after(period));
+        let first = latest.chain(period_over).chain(self.deadline()).min()?;
+        let left = first.0.saturating_sub(self.now.0);
+        Some(self.now.after(left / 4 * 3))
     }
 
     /// A service is stopped: those above are gone, or passed by and told to stop.

@@ -38,6 +38,19 @@ impl World<'_> {
         assert_eq!(given_up, self.given_up, "given up");
     }
 
+    /// The keepers have had their time: those that are left are killed.
+    pub(super) fn check_keepers(&self, event: Event, actions: &[Action]) {
+        for id in self.ids() {
+            let note = self.note(id);
+            let is_left = note.lives() && note.orphaned.is_none();
+            assert_eq!(
+                actions.contains(&Action::KillKeeper(id)),
+                is_left && event == Event::Expired(Timer::KeepersOver),
+                "a keeper is killed"
+            );
+        }
+    }
+
     /// No stop went on when the first stop request came.
     fn was_quiet(&self) -> bool {
         self.stop.as_ref().is_some_and(|stop| stop.by.is_none())
