@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::time::{Duration, Instant};
 
-use log::{debug, error, warn};
+use log::{debug, error, trace, warn};
 
 use super::check::Check;
 use super::events::{Events, Reaped, Wake};
@@ -283,7 +283,7 @@ impl<'a> Shell<'a> {
     fn feed(&mut self, event: Event) -> ControlFlow<Status> {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            debug!("plan: {event:?}");
+            trace!("plan: {event:?}");
             for action in self.plan.on(Moment(now()), event) {
                 if let Action::Exit(status) = action {
                     return Break(status);

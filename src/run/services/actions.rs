@@ -104,6 +104,11 @@ impl Shell<'_> {
     }
 
     fn stop(&mut self, id: Id, kill: Option<Moment>, rest: Option<Moment>) {
+        let slot = self.slots.get_mut(id.0);
+        if slot.is_some_and(|slot| slot.history.stop()) {
+            // Before its keeper logs what comes of it.
+            self.tell_stopping(id);
+        }
         self.order(
             id,
             Order {
@@ -111,10 +116,6 @@ impl Shell<'_> {
                 rest: rest.map(|Moment(at)| at),
             },
         );
-        let slot = self.slots.get_mut(id.0);
-        if slot.is_some_and(|slot| slot.history.stop()) {
-            self.tell_stopping(id);
-        }
     }
 
     fn order(&self, id: Id, order: Order) {

@@ -61,20 +61,20 @@ impl Shell<'_> {
                     count => format!(" (failure {count} in a row)"),
                 };
                 let pause = format_duration(pause);
-                format!("{}: starting again in {pause}{count}", told(outcome))
+                format!("{}: restarting in {pause}{count}", told(outcome))
             }),
             Notice::GivenUp { id, failures } => self.about(id, Level::Error, || {
-                format!("failed {failures} times in a row: not started again (restart_limit)")
+                format!("failed {failures} times in a row: not restarted again (restart_limit)")
             }),
             Notice::Stopping(request) => self.tell_request(request),
             Notice::EssentialEnded(id) => {
                 self.begin_stop();
                 self.about(id, Level::Warn, || {
-                    "has ended and is essential: stopping all services".to_owned()
+                    "is essential and no longer runs: stopping all services".to_owned()
                 });
             }
             Notice::Delayed => info!(
-                "stopping the first service in {} (stop_delay)",
+                "stopping the services in {} (stop_delay)",
                 format_duration(self.services.stop_delay)
             ),
             Notice::PassedBy { above, below } => {
@@ -126,6 +126,10 @@ impl Shell<'_> {
         {
             stop.order.push(id);
         }
+        // Otherwise only leftover processes remain, and its keeper stops these already.
+        if self.slots.get(id.0).is_some_and(|slot| slot.ended) {
+            return;
+        }
         let signal = self.service(id).stop_signal;
         self.about(id, Level::Info, || format!("stopping: sending {signal}"));
     }
@@ -150,6 +154,10 @@ impl Shell<'_> {
         let (took, ran) = self.slots.get(id.0).map_or((None, Duration::ZERO), |slot| {
             (slot.history.took(), slot.history.ran())
         });
+        // Why it was not executed was logged by its keeper.
+        if matches!(ending, Ending::NotExecuted(_)) {
+            return;
+        }
         let after = in_seconds(took.unwrap_or(ran));
         self.about(id, Level::Info, || format!("{ending} after {after}"));
     }
@@ -187,11 +195,11 @@ impl Shell<'_> {
             (0, _) => {}
             (code, Some(id)) => {
                 let name = &self.service(id).name;
-                warn!("exit status {code}: that of {name}");
+                warn!("exiting with status {code}, the status of {name}");
             }
             // Why was told already.
             (FAILED, None) => {}
-            (code, None) => warn!("exit status {code}: SIGKILL was needed"),
+            (code, None) => warn!("exiting with status {code}: SIGKILL was needed"),
         }
     }
 
@@ -342,6 +350,7 @@ fn waited_for(service: &Service) -> String {
         Ready::Started => "its start".to_owned(),
         Ready::Notified => "READY=1".to_owned(),
         Ready::Exited => "its exit".to_owned(),
+        Ready::Command(command) => format!("its check by {}", command.shown),
         checked => shown(checked).to_owned(),
     }
 }
