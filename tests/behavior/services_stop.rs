@@ -269,15 +269,13 @@ fn a_stop_delay_holds_back_the_first_service() {
         running.expect_after("app", "db");
         running
             .run
-            .expect_log("stopping the first service in 700ms (stop_delay)");
+            .expect_log("stopping the services in 700ms (stop_delay)");
     }
     // A second request ends it.
     let mut running = chain("grace = 1000; stop_delay = 900").start(Home::Plain, "");
     running.started();
     running.stop();
-    running
-        .run
-        .wait_for_error("stopping the first service in 15m");
+    running.run.wait_for_error("stopping the services in 15m");
     running.stop();
     running.expect_exit(0);
     running.expect_after("web", "app");

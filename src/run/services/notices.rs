@@ -279,8 +279,13 @@ impl Shell<'_> {
     fn why(&mut self, id: Id) -> Option<String> {
         let signal = self.service(id).stop_signal;
         let page = self.page(id)?;
-        if page.ended().is_some() {
+        let slot = self.slots.get(id.0)?;
+        if slot.ended {
             return Some("its other processes remain".to_owned());
+        }
+        if page.ended().is_some() {
+            // Its keeper was quicker to kill it.
+            return slot.history.reason.clone();
         }
         let pid = page.pid()?;
         let told = page.ordered().is_some();
