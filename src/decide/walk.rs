@@ -35,7 +35,7 @@ pub(crate) trait Course: Clone + Hash {
     fn decide(&mut self, event: Self::Event) -> Vec<Self::Action>;
     /// Panics if something is wrong with that.
     fn observe(&mut self, event: Self::Event, actions: &[Self::Action]);
-    /// What a failure has to name besides the events.
+    /// What a failure names in addition to the events.
     fn rules(&self) -> &dyn Debug;
 }
 

@@ -1,6 +1,6 @@
 //! The keeper of a service: a fork of the main process that runs the shell of one command
 //! with settings made from the service. It is a child subreaper, so that whatever its
-//! service leaves behind comes to it, whoever forked it and how often.
+//! service leaves behind comes to it, however often it was forked.
 //!
 //! Keeper and main process tell each other by a page ([`crate::sys::service_page`]), and
 //! ring with SIGCHLD. Any other signal that reaches a keeper is left alone, except that of

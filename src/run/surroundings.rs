@@ -19,7 +19,7 @@ pub(super) struct Surroundings<'a> {
 }
 
 impl<'a> Surroundings<'a> {
-    /// Looks up the user, who may have changed since the last start.
+    /// Looks up the user, whose entries may have changed since the last start.
     ///
     /// # Errors
     /// One line that names the user.

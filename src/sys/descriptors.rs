@@ -87,7 +87,7 @@ fn placeholder() -> Option<OwnedFd> {
         .ok()
 }
 
-/// Puts /dev/null in the place of stdin, in a child; where there is none, what [`placeholder`]
+/// Replaces stdin by /dev/null, in a child; without a /dev/null by what [`placeholder`]
 /// opens.
 ///
 /// # Errors
@@ -280,7 +280,7 @@ pub(crate) fn let_all_write_to_output() {
     }
 }
 
-/// The same for one descriptor. A named pipe is a file of somebody's, and is left alone.
+/// The same for one descriptor. A named pipe belongs to another program, and is left alone.
 /// Without /proc nothing is changed: no descriptor could be opened by name.
 fn let_all_write(fd: BorrowedFd<'_>) {
     let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));

@@ -129,7 +129,7 @@ pub(super) fn forget(pid: i32) -> bool {
     helpers.len() < count
 }
 
-/// In a fork: the helpers of its parent are none of its own.
+/// In a fork: the helpers of its parent are not its own.
 pub(crate) fn forget_all() {
     helpers().0.clear();
 }

@@ -84,7 +84,7 @@ const TIMES: [(Grace, Duration); 4] = [
 /// The edges of a graph, from each service to those that it depends on.
 type Edges = Vec<(usize, usize)>;
 
-/// All graphs of so many services, but for their names. Each comes twice: with those above
+/// All graphs of so many services, except for their names. Each comes twice: with those above
 /// before those below, and after them.
 fn graphs(count: usize) -> Vec<Vec<Vec<Id>>> {
     let pairs: Edges = (0..count)

@@ -48,7 +48,7 @@ pub(crate) struct Service {
     pub(crate) restart_limit: Option<u32>,
     /// Whether its end stops everything if it is not started again.
     pub(crate) essential: bool,
-    /// Exit codes besides 0 that are a success.
+    /// Exit codes in addition to 0 that are a success.
     pub(crate) success: Vec<u8>,
     /// What it is stopped by.
     pub(crate) stop_signal: Signal,

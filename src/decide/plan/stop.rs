@@ -41,8 +41,8 @@ impl Plan<'_> {
         }
     }
 
-    /// The rest gets a grace period of its own. There is no delay, which is for those who
-    /// request a stop.
+    /// The other services get a grace period of their own. There is no delay, which is for
+    /// stop requests.
     pub(super) fn on_essential_ended(&mut self, turn: &mut Turn, id: Id, status: Status) {
         self.blame.stop(Some(status));
         turn.notice(Notice::EssentialEnded(id));

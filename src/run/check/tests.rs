@@ -438,7 +438,7 @@ fn as_user(folder: &Folder, script: &str) -> Service {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "whoever runs the tests is to see it")]
+#[expect(clippy::print_stderr, reason = "shows what a run of the tests skips")]
 fn is_root() -> bool {
     let is_root = nix::unistd::geteuid().is_root();
     if !is_root {

@@ -30,7 +30,7 @@ pub(in crate::run) struct Link<'a> {
 }
 
 impl Link<'_> {
-    /// What to wait for besides signals, until the command is executed.
+    /// What to wait for in addition to signals, until the command is executed.
     pub(in crate::run) fn watched(&self) -> Option<Watched<'_>> {
         let executed = self.executed.as_ref()?;
         Some(Watched {

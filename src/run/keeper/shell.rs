@@ -1,4 +1,4 @@
-//! What the shell of a single command does only in a keeper: hears and answers the main
+//! What the shell of a single command does only in a keeper: reads and answers the main
 //! process.
 
 use std::ops::ControlFlow::{self, Continue};

@@ -18,6 +18,7 @@ use crate::processes::ledger::Ledger;
 use crate::processes::tree::Tree;
 use crate::run::sender::sender;
 use crate::settings::services::{Ready, Service};
+use crate::signal::Signal;
 use crate::tell::log::about;
 use crate::tell::record::in_seconds;
 
@@ -279,21 +280,19 @@ impl Shell<'_> {
     fn why(&mut self, id: Id) -> Option<String> {
         let signal = self.service(id).stop_signal;
         let page = self.page(id)?;
-        let slot = self.slots.get(id.0)?;
-        if slot.ended {
-            return Some("its other processes remain".to_owned());
-        }
-        if page.ended().is_some() {
-            // Its keeper was quicker to kill it.
-            return slot.history.reason.clone();
+        match page.ended() {
+            // Its keeper was quicker than we are.
+            Some(Ending::Killed(Signal::KILL, _)) => {
+                return self.slots.get(id.0)?.history.reason.clone();
+            }
+            Some(_) => return Some("its other processes remain".to_owned()),
+            None if page.ordered().is_none() => return Some("not signaled yet".to_owned()),
+            None => {}
         }
         let pid = page.pid()?;
-        let told = page.ordered().is_some();
         let tree = Tree::scan(self.own_pid, 1).filter(|tree| !tree.is_blind())?;
         let mut ledger = Ledger::default();
-        if told {
-            ledger.sent_to_child(pid, signal);
-        }
+        ledger.sent_to_child(pid, signal);
         let remaining = explain(&tree, &ledger, Stage::Command, Some(pid), Scope::Command, 1);
         let reason = remaining.explained.first()?.reason.to_string();
         let slot = self.slots.get_mut(id.0)?;

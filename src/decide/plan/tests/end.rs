@@ -89,7 +89,7 @@ fn a_grace_period_without_an_end_is_not_cut_short() {
 
 #[test]
 fn the_end_of_an_essential_service_gives_a_grace_period_of_its_own() {
-    // There is no delay, which is for those who request a stop.
+    // There is no delay, which is for stop requests.
     let rules = delayed(plain(&[&[1], &[]]), 2.0);
     let mut run = Run::up(&rules);
     run.at(3.0);

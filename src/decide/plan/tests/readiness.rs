@@ -43,7 +43,7 @@ fn a_check_begins_at_the_execution_and_is_started_again_when_it_dies() {
     let ended = Event::CheckEnded(Id(0));
     assert_eq!(run.on(ended), "");
     assert_eq!(run.on(ended), "");
-    assert_eq!(run.ready(0), "", "there is none now");
+    assert_eq!(run.ready(0), "", "no check runs now");
     assert_eq!(run.at(0.4), "");
     assert_eq!(run.at(0.5), "check 0");
     assert_eq!(run.ready(0), "ready 0");

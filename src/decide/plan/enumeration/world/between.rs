@@ -33,7 +33,10 @@ impl World<'_> {
             }
         }
         let killed = self.killing().is_some_and(|killing| killing < self.now);
-        assert!(!announced || requested, "a stop request that is none");
+        assert!(
+            !announced || requested,
+            "a stop was announced without a request"
+        );
         assert!(announced || !requested || killed || self.exited || !self.was_quiet());
         assert_eq!(given_up, self.given_up, "given up");
     }
