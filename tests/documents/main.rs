@@ -165,7 +165,7 @@ fn documents_show_what_their_commands_print() {
     let shown = ["README.md", "docs/shell.md", "docs/services.md"]
         .map(shown)
         .concat();
-    assert_eq!(shown.len(), 6, "{shown:?}");
+    assert_eq!(shown.len(), 7, "{shown:?}");
     for (block, expected) in shown {
         let output = reader(&block).env("PATH", &path).output().unwrap();
         let said = [output.stderr, output.stdout]

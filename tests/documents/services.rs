@@ -49,7 +49,6 @@ fn nothing_is_lost(rounds: u32) {
 }
 
 #[test]
-#[ignore = "services do not run yet"]
 fn services_lose_nothing_when_they_are_stopped() {
     if lacks("python3") {
         return;
