@@ -82,7 +82,11 @@ impl Shell<'_> {
             }
             Err(errno) => {
                 let why = not_forked("its check of readiness", ("fork", errno));
-                about(&service.name, || warn!("{why}"));
+                // Told once, until a check runs again and reports something else.
+                if slot.history.last_try.as_ref() != Some(&why) {
+                    about(&service.name, || warn!("{why}"));
+                    slot.history.last_try = Some(why);
+                }
                 Some(if is_probe {
                     let answers = false;
                     Event::Probed { id, answers }
