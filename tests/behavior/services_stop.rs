@@ -121,7 +121,7 @@ fn below_a_service_that_ignores_the_signal_all_are_stopped_in_time() {
             "supervise: grace period 4s expired: sending SIGKILL to web (it ignores SIGTERM)\n",
             " of 4s: web 4.",
             "s (killed: it ignores SIGTERM), app 0.",
-            "supervise: exit status 137: SIGKILL was needed\n",
+            "supervise: exiting with status 137",
         ] {
             assert!(errors.contains(expected), "{expected:?}: {errors}");
         }

@@ -1,0 +1,406 @@
+//! What becomes of services when the processes of `supervise` are killed, suspended or
+//! signaled one by one, and where little is there: no /proc, no more processes.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::harness::services::*;
+use crate::harness::*;
+
+#[test]
+fn what_a_killed_keeper_leaves_is_stopped_before_the_service_starts_again() {
+    for home in homes() {
+        let keys = "restart = 'on-failure'";
+        let mut running = Services::new("grace = 60")
+            .with_keys("web", "db", "takes=300 daemon takes=600", keys)
+            .with("db", "", "")
+            .start(home, "");
+        running.started();
+        send(keeper(&running, "web"), libc::SIGKILL);
+        running.run.wait_for_error(
+            "supervise[web]: its supervise process was killed: restarting in 500ms (failure 1 in a row)\n",
+        );
+        let starts = |running: &Running| {
+            let mut entries = running.entries();
+            entries.retain(|entry| entry.who == "web" && entry.what == "start");
+            entries
+        };
+        eventually("it starts again", || starts(&running).len() == 2);
+        let again = starts(&running)[1].at;
+        for name in ["web", "web.daemon"] {
+            running.expect_order((name, "signal 15"), (name, "end"));
+            assert!(running.at(name, "end") < again, "{}", running.told());
+        }
+        running.expect_never("db", "signal 15");
+        running.stop();
+        running.expect_exit(0);
+        running.run.expect_log(
+            "supervise[web]: its supervise process has ended (killed by SIGKILL): stopping what is left of the service\n",
+        );
+    }
+}
+
+#[test]
+fn a_killed_keeper_counts_as_failed_with_137() {
+    for home in homes() {
+        let mut running = Services::new("grace = 60")
+            .with("web", "db", "takes=300 daemon takes=600")
+            .with("db", "", "")
+            .start(home, "");
+        running.started();
+        send(keeper(&running, "web"), libc::SIGKILL);
+        running.expect_exit(137);
+        running.expect_after("web", "db");
+        running.expect_after("web.daemon", "db");
+        running
+            .run
+            .expect_log("supervise: exiting with status 137, the status of web\n");
+    }
+}
+
+#[test]
+fn a_keeper_killed_during_the_stop_keeps_the_order() {
+    for home in homes() {
+        let mut running = Services::new("grace = 60")
+            .with("web", "db", "takes=600 daemon takes=900")
+            .with("db", "", "")
+            .start(home, "");
+        running.started();
+        running.stop();
+        running.wait_for("web", "signal 15");
+        send(keeper(&running, "web"), libc::SIGKILL);
+        running.expect_exit(137);
+        running.expect_after("web", "db");
+        running.expect_after("web.daemon", "db");
+        running.at("db", "end");
+    }
+}
+
+#[test]
+fn what_a_killed_keeper_leaves_is_killed_when_the_grace_period_expires() {
+    for home in homes() {
+        let mut running = Services::new("grace = 2")
+            .with("web", "db", "hang daemon ignore")
+            .with("db", "", "")
+            .start(home, "");
+        running.started();
+        send(keeper(&running, "web"), libc::SIGKILL);
+        running.expect_exit(137);
+        running.at("db", "end");
+        running
+            .run
+            .expect_log("supervise[web]: still running after ");
+    }
+}
+
+/// The kernel sends each keeper SIGTERM then.
+#[test]
+fn when_supervise_is_killed_every_service_is_stopped() {
+    let mut running = Services::new("grace = 60")
+        .with("web", "db", "takes=100 daemon takes=300")
+        .with("db", "", "takes=200 fork takes=300")
+        .start(Home::Plain, "");
+    running.started();
+    send(running.run.pid, libc::SIGKILL);
+    assert_eq!(running.run.wait(), Ended::signal(libc::SIGKILL));
+    running.expect_nothing_left();
+    for name in ["web", "web.daemon", "db", "db.fork"] {
+        running.at(name, "end");
+    }
+    running
+        .run
+        .expect_log("supervise[db]: supervise was killed: stopping\n");
+}
+
+#[test]
+fn when_supervise_is_killed_the_grace_period_holds_for_each_service() {
+    let mut running = Services::new("grace = 1")
+        .with("web", "db", "hang daemon hang")
+        .with("db", "", "ignore")
+        .start(Home::Plain, "");
+    running.started();
+    send(running.run.pid, libc::SIGKILL);
+    running.run.wait();
+    running.expect_nothing_left();
+    running.at("web", "signal 15");
+    running.at("web.daemon", "signal 15");
+}
+
+#[test]
+fn when_supervise_is_killed_during_a_stop_nothing_is_left() {
+    let mut running = Services::new("grace = 2")
+        .with("web", "db", "hang daemon hang")
+        .with("db", "", "takes=100")
+        .start(Home::Plain, "");
+    running.started();
+    running.stop();
+    running.wait_for("web", "signal 15");
+    send(running.run.pid, libc::SIGKILL);
+    running.run.wait();
+    running.expect_nothing_left();
+    running.at("db", "end");
+}
+
+#[test]
+fn a_killed_check_is_started_again() {
+    let ready = "ready = { command = ['sh', '-c', 'test -e FOLDER/ready'] }";
+    let services = Services::new("grace = 60");
+    let folder = services.folder().path().to_str().unwrap().to_owned();
+    let mut running = services
+        .with("web", "db", "")
+        .with_keys("db", "", "", &ready.replace("FOLDER", &folder))
+        .start(Home::Plain, "");
+    running.wait_for("db", "start");
+    let of_db = |running: &Running| {
+        let mut children = children_of(running.run.pid);
+        let db = keeper(running, "db");
+        children.retain(|pid| *pid != db);
+        children
+    };
+    for _ in 0..3 {
+        let mut check = None;
+        eventually("a check runs", || {
+            check = of_db(&running).first().copied();
+            check.is_some()
+        });
+        let check = check.unwrap();
+        send(check, libc::SIGKILL);
+        eventually("it is reaped", || !of_db(&running).contains(&check));
+    }
+    running.expect_never("web", "start");
+    running.folder.write("ready", "", 0o644);
+    running.wait_for("web", "start");
+    running.stop();
+    running.expect_exit(0);
+    running.expect_after("web", "db");
+}
+
+#[test]
+fn a_suspended_keeper_is_resumed_by_the_stop() {
+    for home in homes() {
+        let mut running = Services::new("grace = 60")
+            .with("web", "db", "")
+            .with("db", "", "")
+            .start(home, "");
+        running.started();
+        for name in ["web", "db"] {
+            let keeper = keeper(&running, name);
+            send(keeper, libc::SIGSTOP);
+            wait_for_state(keeper, 'T');
+        }
+        running.stop();
+        running.expect_exit(0);
+        running.expect_after("web", "db");
+    }
+}
+
+#[test]
+fn a_suspended_service_is_resumed_by_the_stop() {
+    let mut running = Services::new("grace = 60")
+        .with("web", "db", "daemon takes=20")
+        .with("db", "", "")
+        .start(Home::Plain, "");
+    running.started();
+    for name in ["web", "web.daemon"] {
+        let pid = running.pid(name);
+        send(pid, libc::SIGSTOP);
+        wait_for_state(pid, 'T');
+    }
+    running.stop();
+    running.expect_exit(0);
+    running.expect_after("web.daemon", "db");
+}
+
+#[test]
+fn a_signal_to_a_keeper_is_ignored() {
+    for home in homes() {
+        let mut running = Services::new("grace = 60")
+            .with("web", "db", "")
+            .with("db", "", "")
+            .start(home, "-vv");
+        running.started();
+        let keeper = keeper(&running, "web");
+        for (signal, name) in [
+            (libc::SIGTERM, "SIGTERM"),
+            (libc::SIGINT, "SIGINT"),
+            (libc::SIGHUP, "SIGHUP"),
+            (libc::SIGQUIT, "SIGQUIT"),
+            (libc::SIGUSR1, "SIGUSR1"),
+            (64, "SIGRTMIN+30"),
+        ] {
+            send(keeper, signal);
+            running
+                .run
+                .wait_for_error(&format!("supervise[web]: received {name} from "));
+        }
+        // A bell without news.
+        send(keeper, libc::SIGCHLD);
+        assert!(running.entries().iter().all(|entry| entry.what == "start"));
+        running.stop();
+        running.expect_exit(0);
+        running.expect_after("web", "db");
+    }
+}
+
+#[test]
+fn a_service_that_is_told_to_exit_by_another_stops_everything() {
+    for (how, code) in [("", 0), ("code=3", 3)] {
+        let mut running = Services::new("grace = 60")
+            .with("web", "app", "")
+            .with("app", "db", how)
+            .with("db", "", "")
+            .start(Home::Plain, "");
+        running.started();
+        send(running.pid("app"), libc::SIGTERM);
+        running.expect_exit(code);
+        running.expect_after("web", "db");
+        running.run.expect_log("supervise[app]: is essential and ");
+    }
+    let mut running = Services::new("grace = 60")
+        .with_keys("web", "db", "", "restart = 'always'")
+        .with("db", "", "")
+        .start(Home::Plain, "");
+    running.started();
+    let before = running.pid("web");
+    send(before, libc::SIGTERM);
+    running
+        .run
+        .wait_for_error("supervise[web]: exited with status 0: restarting in 500ms\n");
+    eventually("it has another pid", || running.pid("web") != before);
+    running.stop();
+    running.expect_exit(0);
+}
+
+#[test]
+fn without_proc_the_order_is_kept() {
+    if lacks_root("hiding /proc") {
+        return;
+    }
+    for home in [Home::Pid1, Home::Plain] {
+        let services = Services::new("grace = 60")
+            .with("web", "db", "takes=200 fork takes=300")
+            .with("db", "", "takes=50");
+        let mut running = services.start_with(start(home).through(&WITHOUT_PROC), "");
+        running.started();
+        running.stop();
+        running.expect_exit(0);
+        running.expect_after("web", "db");
+        running.expect_after("web.fork", "db");
+    }
+    // SIGKILL is needed.
+    let services = Services::new("grace = 2")
+        .with("web", "db", "ignore fork ignore")
+        .with("db", "", "takes=50");
+    let mut running = services.start_with(start(Home::Pid1).through(&WITHOUT_PROC), "");
+    running.started();
+    running.stop();
+    running.expect_exit(137);
+    running.at("db", "end");
+}
+
+#[test]
+fn at_the_limit_of_processes_what_runs_is_stopped_in_order() {
+    let Some(group) = Cgroup::new("pids", &["pids.max"]) else {
+        return;
+    };
+    // At each place where a fork may fail: of a keeper, of a service, of a check.
+    let mut codes = HashMap::new();
+    for limit in 2..10 {
+        group.set(&[("pids.max", &limit.to_string())]);
+        let entered = group.entered();
+        let entered: Vec<&str> = entered.iter().map(String::as_str).collect();
+        let services = Services::new("grace = 60")
+            .with("web", "app", "takes=20")
+            .with_keys(
+                "app",
+                "db",
+                "takes=20",
+                "ready = { command = ['/bin/true'] }",
+            )
+            .with("db", "", "takes=20");
+        let mut running = services.start_with(start(Home::Plain).through(&entered), "");
+        // Whether a check tells more than once that it cannot be started is known later.
+        let since = Instant::now();
+        eventually("it has come as far as it can", || {
+            since.elapsed() > Duration::from_secs(2)
+                || !running.run.is_running()
+                || running.find("web", "start").is_some()
+        });
+        if running.run.is_running() {
+            running.stop();
+        }
+        let code = running.run.wait().code;
+        running.expect_nothing_left();
+        let errors = running.run.errors();
+        assert!(
+            errors.matches("cannot start").count() <= 1,
+            "{limit}: {errors}"
+        );
+        let count = |what| errors.matches(what).count();
+        let stopped = count(": stopping: sending SIGTERM\n");
+        assert_eq!(stopped, count(": started\n"), "{limit}: {errors}");
+        let entries = running.entries();
+        for (above, below) in [("web", "app"), ("app", "db")] {
+            if entries
+                .iter()
+                .any(|e| e.who == above && e.what == "signal 15")
+            {
+                running.expect_after(above, below);
+            }
+        }
+        codes.insert(limit, code);
+        assert!(matches!(code, Some(0 | 125)), "{limit}: {}", running.told());
+    }
+    assert_eq!(codes[&2], Some(125), "{codes:?}");
+    assert_eq!(codes[&9], Some(0), "{codes:?}");
+}
+
+#[test]
+fn supervise_may_be_a_service() {
+    for home in homes() {
+        let services = Services::new("grace = 60");
+        let (log, fixture) = (services.log(), fixture());
+        let inner = [
+            &[SUPERVISE, "-t", "30s", "--leftovers", "stop", "--"],
+            &[&*fixture, "service", &log, "inner", "daemon", "takes=400"][..],
+        ];
+        let mut running = services
+            .with_command("inner", "db", &inner.concat(), "")
+            .with("db", "", "")
+            .start(home, "");
+        running.started();
+        running.wait_for("inner", "start");
+        running.stop();
+        running.expect_exit(0);
+        running.expect_after("inner", "db");
+        running.expect_after("inner.daemon", "db");
+    }
+}
+
+#[test]
+fn services_may_be_a_service() {
+    let inside = Services::new("grace = 20")
+        .with("web", "db", "takes=100")
+        .with("db", "", "takes=100");
+    let file = inside.file();
+    let log = inside.log();
+    let mut running = Services::new("grace = 60")
+        .with_command("inner", "outer", &[SUPERVISE, "-f", &file], "")
+        .with("outer", "", "")
+        .start(Home::Plain, "");
+    running.started();
+    let read = || entries(&std::fs::read_to_string(&log).unwrap_or_default());
+    let at = |who: &str, what: &str| {
+        let mut found = read().into_iter();
+        found
+            .find(|entry| entry.who == who && entry.what == what)
+            .map(|entry| entry.at)
+    };
+    eventually("those inside run", || {
+        at("web", "start").is_some() && at("db", "start").is_some()
+    });
+    running.stop();
+    running.expect_exit(0);
+    assert!(at("web", "end").unwrap() <= at("db", "signal 15").unwrap());
+    assert!(at("db", "end").unwrap() <= running.at("outer", "signal 15"));
+}
