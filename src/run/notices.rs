@@ -63,6 +63,7 @@ impl Supervisor<'_> {
 
     fn tell_killing(&mut self, cause: KillCause) {
         let remaining = self.remaining();
+        self.note_reason(remaining.as_ref());
         self.tell(Record::Killing {
             cause,
             remaining: remaining.as_ref(),

@@ -213,6 +213,8 @@ impl<'a> Shell<'a> {
         let page = slot.keeper.take().map(|(_, page)| page);
         if let Some(killed) = page.as_ref().and_then(ServicePage::gone) {
             slot.history.gone(killed);
+            let reason = page.as_ref().and_then(ServicePage::reason);
+            slot.history.reason = reason.or(slot.history.reason.take());
             return self.feed(Event::Gone { id, killed });
         }
         slot.lost = true;

@@ -34,11 +34,17 @@ enum Field {
     Ready,
     /// Keeper: how the main process ended.
     Ended,
+    /// Keeper: the length of the reason why SIGKILL was needed.
+    Reason,
     /// Keeper: SIGKILL was sent.
     Killed,
     /// Keeper: nothing of the service runs any more.
     Gone,
 }
+
+/// Where the reason begins, and how long it may be.
+const REASON: usize = 128;
+const LONGEST: usize = 512;
 
 /// A moment that never comes.
 const NEVER: u64 = u64::MAX;
@@ -174,6 +180,30 @@ impl ServicePage {
         decode(self.get(Field::Ended))
     }
 
+    /// Why SIGKILL is about to be sent. The first one counts. A longer text is cut.
+    pub(crate) fn set_reason(&self, text: &str) {
+        if self.get(Field::Reason) != 0 {
+            return;
+        }
+        let mut length = text.len().min(LONGEST);
+        while !text.is_char_boundary(length) {
+            length -= 1;
+        }
+        let bytes = self.0.iter().skip(REASON).zip(text.bytes().take(length));
+        for (to, byte) in bytes {
+            to.store(byte, Ordering::Relaxed);
+        }
+        self.set(Field::Reason, length as u64);
+    }
+
+    /// As [`Self::set_reason`] has it.
+    pub(crate) fn reason(&self) -> Option<String> {
+        let length = usize::try_from(self.get(Field::Reason)).ok()?;
+        let bytes = self.0.iter().skip(REASON).take(length.min(LONGEST));
+        let bytes: Vec<u8> = bytes.map(|byte| byte.load(Ordering::Relaxed)).collect();
+        (length > 0).then(|| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// Nothing of the service runs any more. `killed`: SIGKILL was sent. The last that a
     /// keeper writes.
     pub(crate) fn set_gone(&self, killed: bool) {
@@ -294,6 +324,25 @@ mod tests {
             );
         }
         assert_eq!(page.take_forwarded(), SignalSet::EMPTY);
+    }
+
+    #[test]
+    fn the_first_reason_is_read_and_a_long_one_is_cut() {
+        let page = page();
+        assert_eq!(page.reason(), None);
+        page.set_reason("it ignores SIGTERM");
+        page.set_reason("later");
+        page.order(Order {
+            kill: Some(Duration::MAX),
+            rest: None,
+        });
+        page.set_gone(true);
+        assert_eq!(page.reason().as_deref(), Some("it ignores SIGTERM"));
+        assert_eq!(page.gone(), Some(true));
+        let page = self::page();
+        page.set_reason(&("x".repeat(LONGEST - 1) + "ü"));
+        assert_eq!(page.reason(), Some("x".repeat(LONGEST - 1)));
+        assert!(REASON >= (Field::Gone as usize + 1) * size_of::<AtomicU64>());
     }
 
     #[test]

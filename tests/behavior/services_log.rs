@@ -58,3 +58,32 @@ fn line_about_a_service_has_its_name_in_json() {
     let fields = r#""level":"warn","service":"web","message":"is essential"#;
     assert!(output.errors.contains(fields), "{}", output.errors);
 }
+
+#[test]
+fn last_line_says_why_sigkill_was_needed() {
+    let of_other = "(sh): it ignores SIGTERM)";
+    for (script, reason) in [
+        (
+            "trap '' TERM; >trapped; sleep 60; true",
+            "(killed: it ignores SIGTERM)",
+        ),
+        // The main process exits on SIGTERM, and the other one remains.
+        ("(trap '' TERM; >trapped; sleep 60; true) & wait", of_other),
+    ] {
+        let folder = Folder::new();
+        let path = folder.path().to_str().unwrap();
+        let services = format!(
+            "grace = '300ms'\n\
+             [services.web]\ncommand = ['sh', '-c', \"{script}\"]\nworking_dir = '{path}'\n\
+             ready = {{ command = ['test', '-e', 'trapped'] }}\n\
+             [services.quit]\ncommand = ['true']\ndepends_on = ['web']\n"
+        );
+        let file = folder.write("services.toml", services, 0o644);
+        let output = supervise(&["-f", &file]);
+        let line = output
+            .errors
+            .lines()
+            .find(|line| line.contains(": stopped in "));
+        assert!(line.unwrap().contains(reason), "{}", output.errors);
+    }
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use log::{debug, warn};
 
 use crate::decide::origin::Origin;
+use crate::decide::reason::Remaining;
 use crate::decide::step::Event;
 use crate::ending::{Ending, Termination};
 use crate::run::command::Supervisor;
@@ -53,6 +54,20 @@ impl Supervisor<'_> {
             && keeper.ordered.is_none()
         {
             warn!("{line}");
+        }
+    }
+
+    /// Tells why SIGKILL is needed, before it is sent.
+    pub(in crate::run) fn note_reason(&self, remaining: Option<&Remaining>) {
+        if let Some(keeper) = &self.keeper
+            && let Some(first) = remaining.and_then(|remaining| remaining.explained.first())
+        {
+            let reason = if Some(first.process.pid) == self.command {
+                first.reason.to_string()
+            } else {
+                format!("{}: {}", first.process, first.reason)
+            };
+            keeper.page.set_reason(&reason);
         }
     }
 

@@ -286,8 +286,8 @@ impl Shell<'_> {
         let page = self.page(id)?;
         match page.ended() {
             // Its keeper was quicker than we are.
-            Some(Ending::Killed(Signal::KILL, _)) => {
-                return self.slots.get(id.0)?.history.reason.clone();
+            Some(Ending::Killed(Signal::KILL, _)) if page.reason().is_some() => {
+                return page.reason();
             }
             Some(_) => return Some("its other processes remain".to_owned()),
             None if page.ordered().is_none() => return Some("not signaled yet".to_owned()),
@@ -298,7 +298,10 @@ impl Shell<'_> {
         let mut ledger = Ledger::default();
         ledger.sent_to_child(pid, signal);
         let remaining = explain(&tree, &ledger, Stage::Command, Some(pid), Scope::Command, 1);
-        let reason = remaining.explained.first()?.reason.to_string();
+        let explained = remaining.explained.first();
+        let reason = explained.map(|explained| explained.reason.to_string());
+        // Where its keeper has one, it may have killed it before we looked.
+        let reason = page.reason().or(reason)?;
         let slot = self.slots.get_mut(id.0)?;
         slot.history.reason = Some(reason.clone());
         Some(reason)
