@@ -78,10 +78,17 @@ fn run(arguments: &[OsString], inherited: Inherited) -> Termination {
             );
             return end_log(run::services::run(&settings, inherited));
         }
-        Ok(Invocation::Status(_)) => {
-            let why = "--status is not supported yet";
-            tell::log::write_unfiltered(log::Level::Error, why);
-            return Termination::Exit(ending::FAILED);
+        Ok(Invocation::Status(file)) => {
+            return match run::services::shown(file.as_deref()) {
+                Ok((text, code)) => match print(&text) {
+                    Termination::Exit(0) => Termination::Exit(code),
+                    failed => failed,
+                },
+                Err(why) => {
+                    tell::log::write_unfiltered(log::Level::Error, &why);
+                    Termination::Exit(ending::FAILED)
+                }
+            };
         }
         Err(lines) => {
             for why in &lines {

@@ -52,6 +52,7 @@ use std::time::Duration;
 
 use super::graph::Id;
 use rules::Rules;
+pub(crate) use status::Condition;
 use step::{Action, Event, Moment, Notice, Outcome, Timer};
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::sys::wait::Waited;
 use crate::tell::log::{about, check_helper, never_block};
 use history::History;
 use status::StatusRows;
+pub(crate) use status::shown;
 
 mod actions;
 mod history;
@@ -39,10 +40,14 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// Runs the services until all have ended and returns what is to be done last, and until when
 /// the log may close its file.
 pub(crate) fn run(settings: &ServicesRun, inherited: Inherited) -> (Termination, Option<Instant>) {
-    let termination = match prepare::prepare(&settings.run, &settings.services) {
-        Ok(limit) => {
+    let prepared = prepare::prepare(&settings.run, &settings.services).and_then(|limit| {
+        let status = StatusRows::open(&settings.services, settings.status_file.as_deref())?;
+        Ok((limit, status))
+    });
+    let termination = match prepared {
+        Ok((limit, status)) => {
             never_block();
-            let shell = Shell::new(settings, inherited, limit);
+            let shell = Shell::new(settings, inherited, limit, status);
             Termination::Exit(shell.map_or(0, |mut shell| shell.run()))
         }
         Err(why) => {
@@ -96,7 +101,12 @@ struct Shell<'a> {
 }
 
 impl<'a> Shell<'a> {
-    fn new(settings: &'a ServicesRun, inherited: Inherited, limit: Option<Limit>) -> Option<Self> {
+    fn new(
+        settings: &'a ServicesRun,
+        inherited: Inherited,
+        limit: Option<Limit>,
+        status: StatusRows,
+    ) -> Option<Self> {
         let own_pid = process::own_pid();
         let services = &settings.services;
         let first = services.list.first()?;
@@ -114,7 +124,7 @@ impl<'a> Shell<'a> {
             ended_checks: Vec::new(),
             sweep: Sweep::new(own_pid, false),
             stop: None,
-            status: StatusRows::new(services, settings.status_file.as_deref()),
+            status,
         })
     }
 

@@ -7,4 +7,6 @@ mod outcome;
 pub(crate) mod record;
 pub(crate) mod report_file;
 pub(crate) mod sender;
+pub(crate) mod status;
+pub(crate) mod status_file;
 pub(crate) mod verdict;

@@ -22,6 +22,14 @@ impl Folder {
         Self(path)
     }
 
+    /// One in which users cannot replace files of others, as /tmp is.
+    pub fn sticky() -> Self {
+        let folder = Self::new();
+        let mode = std::fs::Permissions::from_mode(0o1777);
+        std::fs::set_permissions(folder.path(), mode).unwrap();
+        folder
+    }
+
     pub fn path(&self) -> &Path {
         &self.0
     }

@@ -106,7 +106,9 @@ pub fn output(words: &[&str]) -> Output {
 
 /// Runs `supervise` with these words to its end.
 pub fn supervise(words: &[&str]) -> Output {
-    output(&[&[SUPERVISE], words].concat())
+    let runtime = Folder::sticky();
+    let variable = format!("RUNTIME_DIRECTORY={}", runtime.path().display());
+    output(&[&["env", &variable, SUPERVISE], words].concat())
 }
 
 /// Builds a run: options of `supervise`, then the command.
@@ -127,7 +129,7 @@ pub fn start(home: Home) -> Start {
         wrapper: Vec::new(),
         environment: Vec::new(),
         folder: None,
-        runtime: Folder::new(),
+        runtime: Folder::sticky(),
     }
 }
 

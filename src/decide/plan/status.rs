@@ -84,6 +84,11 @@ pub(crate) enum Condition {
 }
 
 impl Plan<'_> {
+    /// What each service is doing.
+    pub(crate) fn conditions(&self) -> impl Iterator<Item = Condition> {
+        self.ids().map(|id| self.condition(id))
+    }
+
     /// What a service is doing.
     pub(crate) fn condition(&self, id: Id) -> Condition {
         let service = self.service(id);
