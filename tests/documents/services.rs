@@ -100,7 +100,13 @@ fn the_files_of_services_in_documents_are_right() {
     for document in documents(".md") {
         files.extend(files_in(&document));
     }
-    assert!(files.len() >= 6, "only {} files were found", files.len());
+    // The example of the man page.
+    let page = read("docs/supervise.toml.5").replace("\\-", "-");
+    let examples = page.split("\n.EX\n").skip(1);
+    let examples = examples.map(|rest| rest.split("\n.EE").next().unwrap().to_owned() + "\n");
+    files.extend(examples.filter(|text| text.starts_with("grace = ")));
+    assert!(files.last().unwrap().contains("pg_isready"), "{files:?}");
+    assert!(files.len() >= 8, "only {} files were found", files.len());
     for text in files {
         let path = folder.write("services.toml", &text, 0o644);
         let output = supervise(&["--check", "-f", &path]);
