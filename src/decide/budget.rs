@@ -242,9 +242,7 @@ impl<'a, F: Fn(Id) -> Claim> Chains<'a, F> {
 /// Into how many parts the time is divided on a chain: one for each service without a
 /// period, and two more for the first of them.
 fn parts(free: usize) -> u128 {
-    u128::try_from(free)
-        .unwrap_or(u128::MAX / 2)
-        .saturating_add(2)
+    free as u128 + 2
 }
 
 fn micros(micros: u128) -> Duration {
