@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::decide::graph::Id;
 use crate::decide::plan::rules::Rules;
 use crate::decide::rules::Grace;
+use crate::decide::sorted::sorted;
 use crate::settings::services::{self, Purpose, Ready, Service, Services};
 use crate::signal::SignalSet;
 
@@ -166,9 +167,11 @@ impl<'a> Plan<'a> {
 
     /// The services by level, then in the order of the files.
     fn by(&self, levels: &[usize]) -> Vec<(usize, &'a Service)> {
-        let mut order: Vec<(usize, &Service)> = self.services.list.iter().enumerate().collect();
-        order.sort_by_key(|(index, _)| (levels.get(*index), *index));
-        order
+        let all = self.services.list.iter().enumerate().collect();
+        sorted(all, |(index, _)| {
+            let level = levels.get(*index).copied().unwrap_or_default();
+            (level, *index)
+        })
     }
 
     fn names(&self, indices: &[usize]) -> Vec<&'a str> {

@@ -33,9 +33,12 @@ impl Graph {
     pub(crate) fn new(depends_on: &[Vec<Id>]) -> Result<Self, Vec<Id>> {
         let mut nodes = vec![Node::default(); depends_on.len()];
         for (node, edges) in nodes.iter_mut().zip(depends_on) {
-            let edges: BTreeSet<Id> = edges.iter().copied().collect();
-            node.direct
-                .extend(edges.iter().filter(|id| id.0 < depends_on.len()));
+            // Not collected, which would bring a sort of its own into the program.
+            let mut direct = BTreeSet::new();
+            for id in edges.iter().filter(|id| id.0 < depends_on.len()) {
+                direct.insert(*id);
+            }
+            node.direct.extend(direct);
         }
         let top_first = top_first(&nodes)?;
         for &id in top_first.iter().rev() {

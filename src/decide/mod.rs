@@ -10,6 +10,7 @@ pub(crate) mod plan;
 mod random;
 pub(crate) mod reason;
 pub(crate) mod rules;
+pub(crate) mod sorted;
 pub(crate) mod step;
 #[cfg(test)]
 mod walk;

@@ -5,11 +5,12 @@ use super::ledger::Ledger;
 use super::procfs::{self, Process};
 use super::tree::Tree;
 use crate::decide::reason::{self, Facts, Reason, Remaining, RemainingProcess, Stage};
+use crate::decide::sorted::sorted;
 use crate::decide::step::Scope;
 use crate::signal::Signal;
 
 /// The order in which processes are named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Command,
     Other,
@@ -51,14 +52,16 @@ pub(crate) fn explain(
 }
 
 fn in_order(tree: &Tree, command: Option<i32>, scope: Scope) -> Vec<(Place, &Process)> {
-    let mut remaining: Vec<_> = tree
+    let remaining: Vec<_> = tree
         .all()
         .filter(|process| scope == Scope::Everything || Some(process.pid) == command)
         .filter(|process| !is_about_to_be_reaped(tree, process))
         .map(|process| (place(process, command), process))
         .collect();
-    remaining.sort_by_key(|(place, process)| (*place, process.pid));
-    remaining
+    sorted(remaining, |(place, process)| {
+        // No pid is negative.
+        (*place as usize, process.pid.unsigned_abs() as usize)
+    })
 }
 
 fn place(process: &Process, command: Option<i32>) -> Place {

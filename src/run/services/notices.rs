@@ -11,6 +11,7 @@ use crate::decide::graph::Id;
 use crate::decide::plan::step::{Notice, Outcome, Status};
 use crate::decide::reason::Stage;
 use crate::decide::rules::Grace;
+use crate::decide::sorted::sorted;
 use crate::decide::step::{Request, Scope};
 use crate::ending::{Ending, FAILED};
 use crate::processes::explain::explain;
@@ -217,7 +218,10 @@ impl Shell<'_> {
             .collect();
         let all = times.len();
         if all > NAMED {
-            times.sort_by_key(|(_, took)| std::cmp::Reverse(*took));
+            times = sorted(times, |(_, took)| {
+                let took = usize::try_from(took.as_millis()).unwrap_or(usize::MAX);
+                (usize::MAX - took, 0)
+            });
             times.truncate(NAMED);
         }
         let named = times.iter().map(|(id, took)| {

@@ -1,5 +1,6 @@
 //! What is wrong in the files: collected, and made into lines that begin with the place.
 
+use crate::decide::sorted::sorted;
 /// The most lines of errors or warnings: more are no help, and stderr takes no more.
 const MOST: usize = 50;
 
@@ -93,20 +94,6 @@ fn lines(found: Vec<(Option<Place>, String)>, what: &str, sources: &[Source]) ->
         lines.push(format!("and {more} more {what}"));
     }
     lines
-}
-
-/// Sorts items by a key; those of equal keys keep their order. All that is sorted here is sorted
-/// by the same code, because a sort for each type would be a large part of the reader.
-pub(super) fn sorted<T>(items: Vec<T>, key: impl Fn(&T) -> (usize, usize)) -> Vec<T> {
-    let mut items: Vec<Option<T>> = items.into_iter().map(Some).collect();
-    let key = |(index, item): (usize, &Option<T>)| {
-        let key = item.as_ref().map_or((0, 0), &key);
-        (key, index)
-    };
-    let mut order: Vec<((usize, usize), usize)> = items.iter().enumerate().map(key).collect();
-    order.sort_unstable();
-    let take = |(_, index): ((usize, usize), usize)| items.get_mut(index)?.take();
-    order.into_iter().filter_map(take).collect()
 }
 
 /// Quotes a text of a file, all in one line and not longer than a name.

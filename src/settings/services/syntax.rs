@@ -3,7 +3,8 @@
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::findings::{Findings, Place, sorted};
+use super::findings::{Findings, Place};
+use crate::decide::sorted::sorted;
 
 /// Enough errors of one file.
 const MOST: usize = 1000;

@@ -5,9 +5,10 @@ use std::os::unix::ffi::OsStringExt;
 
 use toml::de::{DeTable, DeValue};
 
-use super::findings::{Findings, Place, Source, quoted, sorted};
+use super::findings::{Findings, Place, Source, quoted};
 use super::variables::{Problem, replace};
 use super::{Purpose, World};
+use crate::decide::sorted::sorted;
 
 /// A value of a file with its place.
 #[derive(Clone, Copy)]
