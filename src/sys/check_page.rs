@@ -113,7 +113,7 @@ impl CheckPage {
 
     /// Where the text with this number is.
     fn place(&self, count: u64) -> &[AtomicU8] {
-        let start = if count % 2 == 0 {
+        let start = if count.is_multiple_of(2) {
             FIRST + LENGTH
         } else {
             FIRST

@@ -198,13 +198,12 @@ impl Shell<'_> {
             log!(level, "{}", self.stopped(stop, killed));
         }
         match (status.code, status.of) {
-            (0, _) => {}
+            // Why we failed was told already.
+            (0, _) | (FAILED, None) => {}
             (code, Some(id)) => {
                 let name = &self.service(id).name;
                 warn!("exiting with status {code}, the status of {name}");
             }
-            // Why was told already.
-            (FAILED, None) => {}
             (code, None) => warn!("exiting with status {code}: SIGKILL was needed"),
         }
     }

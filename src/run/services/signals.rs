@@ -22,15 +22,15 @@ impl Shell<'_> {
         }
         let sender = sender(received);
         let takes = |id: &Id| self.service(*id).forward_signals.contains(signal);
-        let takers: Vec<Id> = self.ids().filter(takes).collect();
-        let reached = takers.iter().filter(|id| self.forward(**id, signal));
+        let receivers: Vec<Id> = self.ids().filter(takes).collect();
+        let reached = receivers.iter().filter(|id| self.forward(**id, signal));
         let reached: Vec<&str> = reached.map(|id| &*self.service(*id).name).collect();
         if !reached.is_empty() {
             debug!(
                 "received {signal} from {sender}: forwarded to {}",
                 reached.join(", ")
             );
-        } else if !takers.is_empty() {
+        } else if !receivers.is_empty() {
             debug!("received {signal} from {sender}: no service that takes it runs");
         } else if signal == Signal::TSTP && received.is_from_kernel() {
             warn!("Ctrl-Z does not suspend services; Ctrl-C stops them");

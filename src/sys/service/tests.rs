@@ -236,10 +236,8 @@ fn a_user_that_cannot_be_set_prevents_the_start() {
     let unmapped_gid = identity(4242, 1000, &[50]);
     let secure_bits = || {
         // SAFETY: takes plain integers. 4: `SECBIT_NO_SETUID_FIXUP`.
-        assert_eq!(
-            unsafe { libc::prctl(libc::PR_SET_SECUREBITS, 4, 0, 0, 0) },
-            0
-        );
+        let result = unsafe { libc::prctl(libc::PR_SET_SECUREBITS, 4, 0, 0, 0) };
+        assert_eq!(result, 0);
     };
     for (prepare, identity, why) in [
         (
