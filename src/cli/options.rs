@@ -324,18 +324,22 @@ const SERVICES: &[Opt] = &[
     Opt::new("status", Kind::Optional("FILE"))
         .help(
             "Print the state of each service, from the status file FILE, and exit with 0 if all \
-             are ready, with 1 otherwise",
+             are ready or done, with 1 otherwise",
         )
         .doc(
-            "Without FILE the default of `--status-file` is read. The exit status is 125 if no \
-             `supervise` runs that writes the file. Use it as the health check of a container.",
+            "Each line contains the name, the state (waiting, starting, ready, done, restarting, \
+             failed, stopping or off), the pid, the time since when the service has been in this \
+             state, and how many times it was started. Without FILE the default of `--status-file` \
+             is read. The exit status is 125 if no `supervise` runs that writes the file. Use it \
+             as the health check of a container.",
         ),
     Opt::new("status-file", Kind::Value("FILE"))
         .help("Keep the state of the services in FILE, for --status")
         .doc(
             "By default it is supervise.status in the directory that RUNTIME_DIRECTORY names, \
              otherwise in /run/supervise, or /tmp/supervise-UID.status where that cannot be \
-             written.",
+             written. A FILE that cannot be written, that another `supervise` uses, or that is \
+             not a status file is refused before the start. It is removed on exit.",
         ),
 ];
 
