@@ -75,6 +75,9 @@ pub(crate) struct Sweep {
     is_reported: bool,
     /// Which process received which stop signals.
     pub(crate) ledger: Ledger,
+    /// What is sent in the place of SIGTERM to processes that handle it. To many programs
+    /// which stop properly by another signal, SIGTERM means: at once.
+    pub(crate) stop_signal: Signal,
     other_users: OtherUsers,
     /// What the last look for processes could not read, if anything.
     unread: Option<ReadError>,
@@ -89,6 +92,7 @@ impl Sweep {
             own_pid,
             is_reported,
             ledger: Ledger::default(),
+            stop_signal: Signal::TERM,
             other_users: OtherUsers::new(own_pid),
             unread: None,
             failed_looks: 0,
@@ -259,22 +263,45 @@ impl Sweep {
                 Vec::new()
             }
             Reach::Found(processes) => {
-                let signals = [Signal::TERM, Signal::CONT].map(Received::plain);
-                let sent = self.signal_each(processes, &signals, false);
-                for process in &sent {
-                    self.ledger.sent(process.identity(), Signal::TERM);
-                }
-                let others = match sent.len() {
-                    1 => "1 other process".to_owned(),
-                    count => format!("{count} other processes"),
+                let own = self.stop_signal;
+                let handles_own = |process: &Process| {
+                    let sets = procfs::signal_sets(process.pid);
+                    sets.is_some_and(|sets| sets.handled.contains(own))
                 };
-                if self.failed_looks == 0 || !sent.is_empty() {
-                    info!("sent SIGTERM and SIGCONT to {others}");
-                }
-                sent.iter().map(Process::label).collect()
+                // Nearly always it is SIGTERM, and nothing needs to be read.
+                let (by_own, by_term) = if own == Signal::TERM {
+                    (Vec::new(), processes)
+                } else {
+                    processes.into_iter().partition(handles_own)
+                };
+                let mut labels = self.terminate_found(by_term, Signal::TERM, by_own.is_empty());
+                labels.extend(self.terminate_found(by_own, own, false));
+                labels
             }
             Reach::Nobody => Vec::new(),
         }
+    }
+
+    /// `even_none`: it is told although there was nothing to be signaled.
+    fn terminate_found(
+        &mut self,
+        processes: Vec<Process>,
+        signal: Signal,
+        even_none: bool,
+    ) -> Vec<ProcessLabel> {
+        let signals = [signal, Signal::CONT].map(Received::plain);
+        let sent = self.signal_each(processes, &signals, false);
+        for process in &sent {
+            self.ledger.sent(process.identity(), signal);
+        }
+        let others = match sent.len() {
+            1 => "1 other process".to_owned(),
+            count => format!("{count} other processes"),
+        };
+        if even_none && self.failed_looks == 0 || !sent.is_empty() {
+            info!("sent {signal} and SIGCONT to {others}");
+        }
+        sent.iter().map(Process::label).collect()
     }
 
     fn terminate_unlisted(&mut self, target: Target) {

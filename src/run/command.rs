@@ -163,6 +163,10 @@ impl<'a> Supervisor<'a> {
         // SIGCHLD was blocked too late for others of that time.
         let mut events = Events::new(!matches!(earlier, Waited::NoChange | Waited::NoChildren));
         events.first = Some(child.pid);
+        let mut sweep = Sweep::new(own_pid, Self::is_reported(settings));
+        if let Some(link) = &keeper {
+            sweep.stop_signal = link.stop_signal;
+        }
         if let Some(RehearseAt::After(after)) = settings.run.rehearse.map(|rehearse| rehearse.at) {
             events.timers.arm(Wakeup::Rehearse, after);
         }
@@ -179,7 +183,7 @@ impl<'a> Supervisor<'a> {
             lifecycle: Lifecycle::new(rules),
             command: Some(child.pid),
             child,
-            sweep: Sweep::new(own_pid, Self::is_reported(settings)),
+            sweep,
             oom_kills: cgroup::oom_kills(),
             events,
             awaits_ready: settings

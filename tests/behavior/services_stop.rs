@@ -216,6 +216,29 @@ fn the_workers_of_a_hung_launcher_are_told_before_those_below() {
 }
 
 #[test]
+fn workers_that_handle_the_stop_signal_are_sent_that() {
+    // SIGQUIT: as nginx and php-fpm have it, whose workers cut off requests on SIGTERM.
+    let mut running = Services::new("grace = 4")
+        .with_keys(
+            "web",
+            "db",
+            "hang fork handles=3 on=3 takes=300",
+            "stop_signal = 'QUIT'",
+        )
+        .with_keys("app", "db", "hang fork takes=20", "stop_signal = 'QUIT'")
+        .with("db", "", "takes=20")
+        .start(Home::Plain, "");
+    running.started();
+    running.stop();
+    running.expect_exit(137);
+    running.at("web.fork", "signal 3");
+    assert!(running.find("web.fork", "signal 15").is_none());
+    running.expect_after("web.fork", "db");
+    running.at("app.fork", "signal 15");
+    assert!(running.find("app.fork", "signal 3").is_none());
+}
+
+#[test]
 fn below_a_service_nothing_is_stopped_before_its_daemons_are_gone() {
     for home in homes() {
         for how in [

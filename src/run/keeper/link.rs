@@ -15,7 +15,7 @@ pub(in crate::run) struct Link<'a> {
     pub(super) page: &'a ServicePage,
     /// The pid of the main process.
     pub(super) main: i32,
-    pub(super) stop_signal: Signal,
+    pub(in crate::run) stop_signal: Signal,
     /// How long a stop may take that the main process has not ordered.
     pub(super) limit: Option<Duration>,
     /// At its end when the command is executed.

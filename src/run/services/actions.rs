@@ -1,5 +1,7 @@
 //! Carries out what the plan wants: starts, checks, stops and kills services.
 
+use std::time::Duration;
+
 use log::{error, warn};
 
 use super::Shell;
@@ -12,6 +14,10 @@ use crate::signal::Signal;
 use crate::sys::kill::{Target, kill};
 use crate::sys::service_page::{self, Order, ServicePage, now};
 use crate::tell::log::about;
+
+/// How long after the grace period a keeper kills by itself. Before that we tell it to, and
+/// say why.
+const LATER: Duration = Duration::from_millis(100);
 
 impl Shell<'_> {
     /// Returns the next event, where that is known at once.
@@ -116,7 +122,7 @@ impl Shell<'_> {
         self.order(
             id,
             Order {
-                kill: kill.map(|Moment(at)| at),
+                kill: kill.map(|Moment(at)| at.saturating_add(LATER)),
                 rest: rest.map(|Moment(at)| at),
             },
         );
