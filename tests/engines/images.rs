@@ -19,10 +19,12 @@ pub enum Image {
     Debian,
     /// That and the Rust toolchain of this machine.
     Builder,
+    /// `supervise`, the example of several services, and programs for others.
+    Services,
 }
 
 impl Image {
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = 6;
 
     pub fn name(self) -> &'static str {
         match self {
@@ -32,6 +34,7 @@ impl Image {
             // As the guides name it.
             Self::Debian => "debian:bookworm-slim",
             Self::Builder => "builder",
+            Self::Services => "services",
         }
     }
 
@@ -46,6 +49,9 @@ impl Image {
                 "ENV PATH=/usr/local/rust/bin:/usr/bin:/bin:/usr/sbin:/sbin",
                 "ENV CARGO_HOME=/usr/local/cargo CARGO_NET_OFFLINE=true",
             ],
+            Self::Services => {
+                &["ENV PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin:/usr/sbin:/sbin"]
+            }
         }
     }
 
@@ -65,10 +71,10 @@ impl Image {
                 .args(folder_of(&programs::supervise(), "supervise"))
                 .args(folder_of(&programs::fixture(), "fixture")),
             Self::Shell => tar.arg("-C").arg(shell()).arg("."),
-            Self::Debian => tar.arg("-C").arg(root::folder()).arg("."),
+            Self::Debian => tar.arg("-C").arg(root::DEBIAN.folder()).arg("."),
             Self::Builder => tar
                 .arg("-C")
-                .arg(root::folder())
+                .arg(root::DEBIAN.folder())
                 .arg(".")
                 .arg(moved(&toolchain::folder(), "usr/local/rust"))
                 .arg(moved(&toolchain::registry(), "usr/local/cargo/registry"))
@@ -77,10 +83,28 @@ impl Image {
                     ["bin/cargo", "bin/rustc", "lib"].map(|name| below(&toolchain::folder(), name)),
                 )
                 .args(["index", "cache"].map(|name| below(&toolchain::registry(), name))),
+            Self::Services => tar
+                .arg("-C")
+                .arg(root::SERVICES.folder())
+                .arg(".")
+                .arg("--transform=s,^services/,examples/services/,")
+                .args(folder_of(&programs::supervise(), "supervise"))
+                .arg("-C")
+                .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples"))
+                .args(SERVICES.map(|name| format!("services/{name}"))),
         };
         tar
     }
 }
+
+/// The example of several services.
+const SERVICES: [&str; 5] = [
+    "services.sh",
+    "services.toml",
+    "store.py",
+    "web.py",
+    "worker.py",
+];
 
 /// The words for tar to put one file at the top.
 fn folder_of(file: &Path, name: &str) -> [String; 3] {

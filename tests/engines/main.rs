@@ -29,9 +29,11 @@ mod machine;
 mod need;
 mod podman;
 mod programs;
+mod recipes;
 mod restricted;
 mod root;
 mod runner;
+mod services;
 mod stops;
 mod swarm;
 mod systemd;
@@ -50,6 +52,8 @@ fn tests() -> Vec<Test> {
         dockerfile::tests(),
         guides::tests(),
         swarm::tests(),
+        recipes::tests(),
+        services::tests(),
         systemd::tests(),
         docker::tests(),
         init::tests(),
@@ -84,6 +88,7 @@ fn main() -> ExitCode {
         eprintln!("error: {why}");
         return ExitCode::from(101);
     }
-    root::make();
+    root::DEBIAN.make();
+    root::SERVICES.make();
     machine::enter()
 }

@@ -15,7 +15,9 @@ pub enum Need {
     Pause,
     /// The root folder of a Debian; see `root.rs`.
     Debian,
-    /// What boots that.
+    /// The same with the programs of several services.
+    Services,
+    /// What boots the former.
     Nspawn,
     /// A Rust toolchain that can be copied into an image.
     Toolchain,
@@ -24,13 +26,14 @@ pub enum Need {
 impl Need {
     /// Why there is none, if so.
     pub fn missing(self) -> Option<&'static str> {
-        static ANSWERS: [OnceLock<Option<String>>; 6] = [const { OnceLock::new() }; 6];
+        static ANSWERS: [OnceLock<Option<String>>; 7] = [const { OnceLock::new() }; 7];
         ANSWERS[self as usize]
             .get_or_init(|| match self {
                 Self::Docker => programs(&["dockerd", "docker", "containerd", "runc", "iptables"]),
                 Self::Podman => programs(&["podman", "conmon", "runc"]),
                 Self::Pause => pause(),
-                Self::Debian => root::missing(),
+                Self::Debian => root::DEBIAN.missing(),
+                Self::Services => root::SERVICES.missing(),
                 Self::Nspawn => programs(&["systemd-nspawn"]),
                 Self::Toolchain => toolchain::missing(),
             })

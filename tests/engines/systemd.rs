@@ -83,7 +83,7 @@ fn boot(files: &[(&str, String)], script: &str) -> Vec<String> {
         .args(["-q", "--volatile=overlay", "--register=no", "--keep-unit"])
         .arg(format!("--machine=supervise-{number}"))
         .arg("-D")
-        .arg(root::folder());
+        .arg(root::DEBIAN.folder());
     let mut bind = |option: &str, from: &Path, to: &str| {
         nspawn.arg(format!("--{option}={}:{to}", from.display()));
     };
