@@ -387,3 +387,134 @@ fn is_safe(folder: &Path, own: u32) -> bool {
         folder.is_dir() && is_trusted(folder.uid()) && !is_of_others
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_looked_for_where_they_are_written_and_our_own_first() {
+        let places = |runtime: &str, trusted| {
+            let places = places_to_read(Some(OsStr::new(runtime)), trusted);
+            let text = |place: PathBuf| place.to_str().unwrap().to_owned();
+            places.into_iter().map(text).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            places("/run/a:b:/run/c", &[0]),
+            [
+                "/run/a/supervise.status",
+                "/run/c/supervise.status",
+                "/tmp/supervise-0.status",
+                "/run/supervise/supervise.status",
+            ]
+        );
+        assert_eq!(
+            places("", &[5, 0, 6]),
+            [
+                "/tmp/supervise-5.status",
+                "/run/supervise/supervise.status",
+                "/tmp/supervise-0.status",
+                "/tmp/supervise-6.status",
+            ]
+        );
+    }
+
+    fn folder(name: &str) -> PathBuf {
+        let name = format!("supervise-unit-{}-{name}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_directory_in_which_strangers_can_replace_files_is_not_safe() {
+        let folder = folder("safe");
+        let own = geteuid().as_raw();
+        for (mode, expected) in [
+            (0o755, true),
+            (0o1777, true),
+            (0o777, false),
+            (0o775, false),
+            (0o757, false),
+        ] {
+            let mode_of_it = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&folder, mode_of_it).unwrap();
+            assert_eq!(is_safe(&folder, own), expected, "{mode:o}");
+        }
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let link = folder.join("link");
+        std::os::unix::fs::symlink(&folder, &link).unwrap();
+        let file = folder.join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(!is_safe(&link, own) && !is_safe(&file, own));
+        assert!(!is_safe(&folder.join("none"), own));
+        if own == 0 {
+            std::os::unix::fs::chown(&folder, Some(61241), None).unwrap();
+            assert!(!is_safe(&folder, own) && is_safe(&folder, 61241));
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_replaced_and_removed_only_if_that_takes_nothing_from_others() {
+        let folder = folder("replace");
+        let path = folder.join("status");
+        let judge = Judge {
+            trusted: vec![geteuid().as_raw()],
+            runs: |writer| writer.pid < 100,
+        };
+        let row = |starts| Row {
+            name: "web".to_owned(),
+            condition: None,
+            pid: None,
+            since: 0,
+            starts,
+        };
+        let create = |pid| {
+            let writer = Writer { pid, start: 5 };
+            let created = StatusFile::create(Some(&path), None, writer, &judge, &[row(u32::MAX)]);
+            created.map(Option::unwrap)
+        };
+        let found = || find(Some(&path), None, &judge).map(|status| status.rows[0].starts);
+        // What a killed process of this pid has left, and a link.
+        let target = folder.join("target");
+        std::fs::write(&target, "kept").unwrap();
+        std::os::unix::fs::symlink(&target, folder.join(".status.7")).unwrap();
+        let mut first = create(7).unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"kept");
+        assert_eq!(found(), Ok(u32::MAX));
+        first.write(&[row(2)]);
+        assert_eq!((found(), first.failed), (Ok(2), false));
+        assert!(create(8).unwrap_err().contains("(pid 7) runs and uses it"));
+        // One that did not run at that time has it now.
+        let other = written(Writer { pid: 8, start: 5 }, &[row(3)]);
+        std::fs::write(&path, &other).unwrap();
+        first.write(&[row(4)]);
+        assert!(first.failed);
+        first.remove();
+        assert_eq!(found(), Ok(3));
+        for (text, is_kept) in [
+            ("", false),
+            ("supervise status 2\n", false),
+            ("supervise status 1 100 5\n", false),
+            ("supervise statu", true),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(create(7).is_err(), is_kept, "{text}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        let mut last = create(7).unwrap();
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
+        // It is written again when that is possible again.
+        let away = folder.with_extension("away");
+        std::fs::rename(&folder, &away).unwrap();
+        last.write(&[row(5)]);
+        assert!(last.failed);
+        std::fs::rename(&away, &folder).unwrap();
+        last.write(&[row(6)]);
+        assert_eq!((found(), last.failed), (Ok(6), false));
+        last.remove();
+        assert!(!path.exists());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -325,7 +325,7 @@ fn status_file_that_was_named_is_refused_before_the_start_if_it_cannot_be_writte
     let text = format!("grace = 1\n[services.web]\ncommand = ['touch', '{started}']\n");
     let services = folder.write("services.toml", text, 0o644);
     for (file, why) in [
-        (folder.file("none/status"), "no such file or directory"),
+        (folder.file("none/status"), "No such file or directory"),
         (folder.fifo("fifo"), "it is not a regular file; remove it"),
         (link, "it is a symbolic link; remove it"),
         (other.clone(), "it is not a status file; remove it"),
@@ -334,13 +334,7 @@ fn status_file_that_was_named_is_refused_before_the_start_if_it_cannot_be_writte
         let output = supervise(&["-f", &services, "--status-file", &file]);
         assert_eq!(output.code, Some(125), "{output:?}");
         let expected = format!("--status-file: cannot write '{file}': {why}");
-        assert!(
-            output
-                .errors
-                .to_lowercase()
-                .contains(&expected.to_lowercase()),
-            "{expected}: {output:?}"
-        );
+        assert!(output.errors.contains(&expected), "{expected}: {output:?}");
         assert!(!Path::new(&started).exists());
     }
     assert_eq!(folder.read("other"), "root:x:0:0\n");
@@ -444,4 +438,37 @@ fn services_run_without_a_status_file_where_none_can_be_written() {
     running
         .run
         .expect_log("no status file: --status will not show");
+}
+
+#[test]
+fn status_file_that_could_not_be_written_is_written_later() {
+    let services = Services::new("grace = 60");
+    let folder = services.folder().file("folder");
+    let away = services.folder().file("away");
+    std::fs::create_dir(&folder).unwrap();
+    let file = format!("{folder}/status");
+    let mut running = services
+        .with_keys("web", "", "", "restart = 'always'")
+        .start(Home::Plain, &format!("-v --status-file {file}"));
+    eventually("it is ready", || status(&file).code == Some(0));
+    std::fs::rename(&folder, &away).unwrap();
+    send(running.pid("web"), libc::SIGKILL);
+    running.run.wait_for_error(&format!(
+        "cannot write status file '{file}': No such file or directory"
+    ));
+    eventually("it is started again", || {
+        let starts = running.entries().into_iter();
+        starts.filter(|entry| entry.what == "start").count() == 2
+    });
+    std::fs::rename(&away, &folder).unwrap();
+    // Any wake-up will do.
+    running.run.signal(libc::SIGUSR1);
+    eventually("it is written", || {
+        let output = status(&file);
+        columns(&output).get("web").is_some_and(|web| web[3] == "2")
+    });
+    running.stop();
+    running.expect_exit(0);
+    let lines = running.run.errors();
+    assert_eq!(lines.matches("cannot write status file").count(), 1);
 }

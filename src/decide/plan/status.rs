@@ -69,9 +69,9 @@ impl Blame {
 pub(crate) enum Condition {
     /// It waits for those that it depends on.
     Waiting,
-    /// It is not ready.
+    /// It is not executed, or was never ready.
     Starting,
-    /// It runs, and was ready once.
+    /// It was executed, and was ready once.
     Ready,
     /// It is over, and it has not failed.
     Done,
@@ -94,7 +94,7 @@ impl Plan<'_> {
         let service = self.service(id);
         match service.state {
             State::Started | State::Executed if service.stopped => Condition::Stopping,
-            State::Started | State::Executed if service.ready => Condition::Ready,
+            State::Executed if service.ready => Condition::Ready,
             State::Started | State::Executed | State::Probing => Condition::Starting,
             State::Ended if service.restart.is_none() => Condition::Stopping,
             State::Ended | State::Pausing => Condition::Restarting,

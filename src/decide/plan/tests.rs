@@ -260,6 +260,8 @@ fn what_a_service_is_doing_follows_the_events() {
     run.exits(1, 1);
     assert_eq!(conditions(&run), [Ready, Restarting]);
     run.at(2.0);
+    assert_eq!(conditions(&run), [Ready, Starting]);
+    run.executed(1);
     assert_eq!(conditions(&run), [Ready, Ready], "it was ready once");
     run.ended(1, Ending::Exited(1));
     assert_eq!(conditions(&run), [Ready, Stopping]);
