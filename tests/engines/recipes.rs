@@ -17,6 +17,7 @@ use crate::stops::LIMIT;
 pub fn tests() -> Vec<Test> {
     tests![&[Need::Docker, Need::Services];
         a_request_in_flight_is_finished_by_nginx_and_php,
+        a_request_that_outlasts_the_latest_moment_of_php,
         a_database_loses_no_row_of_a_client_that_writes_without_pause,
         a_migration_that_fails_stops_the_container_with_its_status,
         a_worker_acknowledges_its_job_before_redis_stops,
@@ -81,7 +82,10 @@ const SLOW: &str = "<?php
     echo 'finished';
 ";
 
-fn a_request_in_flight_is_finished_by_nginx_and_php() {
+/// Stops the container while a request is in flight, which is finished when the
+/// log contains this.
+#[track_caller]
+fn stop_during_a_request(finished_at: &str) -> Container {
     let container = docker().container();
     container.folder.write("nginx.conf", NGINX, 0o644);
     container.folder.write("php-fpm.conf", PHP_FPM, 0o644);
@@ -110,7 +114,7 @@ fn a_request_in_flight_is_finished_by_nginx_and_php() {
     let mut answer = String::new();
     scope(|scope| {
         scope.spawn(|| container.stop(LIMIT));
-        wait_for_log(&container, "supervise[nginx]: stopping: sending SIGQUIT", 1);
+        wait_for_log(&container, finished_at, 1);
         container.folder.write("finish", "", 0o644);
         let _ = connection.read_to_string(&mut answer);
     });
@@ -118,6 +122,11 @@ fn a_request_in_flight_is_finished_by_nginx_and_php() {
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}\n{logs}");
     assert!(answer.ends_with("\r\n\r\nfinished"), "{answer:?}\n{logs}");
     assert_graceful(&container);
+    container
+}
+
+fn a_request_in_flight_is_finished_by_nginx_and_php() {
+    let container = stop_during_a_request("supervise[nginx]: stopping: sending SIGQUIT");
     let order = [
         "supervise[php]: ready",
         "supervise[nginx]: started",
@@ -126,7 +135,13 @@ fn a_request_in_flight_is_finished_by_nginx_and_php() {
         "supervise[php]: stopping: sending SIGQUIT",
         "supervise[php]: exited with status 0",
     ];
-    assert_order(&logs, &order);
+    assert_order(&container.logs(), &order);
+}
+
+/// By then the workers of nginx have been signaled as well, and php-fpm is stopped
+/// while it still has the request.
+fn a_request_that_outlasts_the_latest_moment_of_php() {
+    stop_during_a_request("stopping php without waiting for it");
 }
 
 const DATABASE: &str = "An application with PostgreSQL, migration first";
