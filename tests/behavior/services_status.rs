@@ -271,11 +271,14 @@ fn status_of_root_is_believed_by_other_users_despite_the_umask() {
 #[test]
 fn what_a_stranger_put_there_is_not_believed_and_reading_does_not_block() {
     let folder = Folder::new();
-    let valid = |pid: u32, start: &str| format!("supervise status 1 {pid} {start}\n");
+    let valid = |pid: u32, ticks: &str| format!("supervise status 1 {pid} {ticks}\n");
+    let of_process = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let ticks = stat.rsplit(')').next().unwrap().split_whitespace().nth(19);
+        valid(pid, ticks.unwrap())
+    };
     let own = std::process::id();
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let start = stat.rsplit(')').next().unwrap().split_whitespace().nth(19);
-    let good = valid(own, start.unwrap());
+    let good = of_process(own);
     let file = folder.write("good", &good, 0o644);
     assert_eq!(status(&file).code, Some(0), "{good}");
 
@@ -284,9 +287,7 @@ fn what_a_stranger_put_there_is_not_believed_and_reading_does_not_block() {
     let mut child = Command::new("true").spawn().unwrap();
     let pid = child.id();
     // Not reaped: it still has its start time.
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let start = stat.rsplit(')').next().unwrap().split_whitespace().nth(19);
-    let dead = folder.write("dead", valid(pid, start.unwrap()), 0o644);
+    let dead = folder.write("dead", of_process(pid), 0o644);
     eventually("it is a zombie", || status(&dead).code == Some(125));
     child.wait().unwrap();
     expect_none(&status(&dead), "which no longer runs");
@@ -349,7 +350,7 @@ fn default_status_file_replaces_what_is_not_of_a_supervise_that_runs() {
         ("fifo", &|| drop(folder.fifo("supervise.status"))),
         ("link", &|| symlink(&target, &file).unwrap()),
         ("text", &|| {
-            drop(folder.write("supervise.status", "x", 0o644))
+            drop(folder.write("supervise.status", "x", 0o644));
         }),
         ("dead", &|| {
             let text = "supervise status 1 1 1\nweb ready - 0 1\n";
