@@ -123,15 +123,17 @@ fn services_of_other_users_without_cap_kill() {
     }
 }
 
-/// The second service becomes ready at each start when a file is there.
+/// The second service becomes ready when a file is there, and cannot run on
+/// without it.
 const SLOW_TO_START: &str = "
 grace = \"28s\"
 [services.first]
 command = [\"sleep\", \"1000\"]
 [services.second]
-command = [\"sh\", \"-c\", \"echo $$ >/log/pid; exec sleep 1000\"]
+command = [\"sh\", \"-c\", \"[ -e /log/go -o ! -e /log/was-ready ] || exit 1; echo $$ >/log/pid; exec sleep 1000\"]
 depends_on = [\"first\"]
 restart = \"always\"
+restart_limit = \"infinity\"
 ready = { command = [\"test\", \"-e\", \"/log/go\"] }
 ";
 
@@ -155,7 +157,8 @@ fn the_health_of_a_container_is_the_status_of_its_services() {
     container.folder.write("go", "", 0o644);
     eventually("healthy", || health() == "healthy");
 
-    // It starts again, and is not ready.
+    // Each restart fails, after a longer pause than the one before.
+    container.folder.write("was-ready", "", 0o644);
     std::fs::remove_file(container.folder.file("go")).unwrap();
     let pid = container.folder.read("pid");
     docker().say(&["exec", &container.name, "kill", pid.trim()]);
