@@ -20,7 +20,7 @@
 //!   [`Event::Executed`] when the page shows it, then [`Event::Ended`], then
 //!   [`Event::Gone`]. What the page shows of one service at the same time is fed in in this
 //!   order: executed, ready, ended, gone. A command that could not be executed is ended,
-//!   by [`Ending::NotExecuted`], without having been executed. 125 is its code where
+//!   by [`crate::ending::Ending::NotExecuted`], without having been executed. 125 is its code where
 //!   something before that has failed, such as the change of user;
 //! - [`Event::Gone`] comes when the keeper is reaped. A keeper that is reaped before its
 //!   page shows the end of its last process was killed: then [`Event::KeeperKilled`]
@@ -45,7 +45,7 @@
 //!
 //! The command of `supervise -f FILE -- COMMAND` can be one more service, which depends on
 //! all others: it starts when they are ready, its end stops everything, and it counts in
-//! the budget. Only its place in [`Plan::status`] and how it is started differ.
+//! the budget. Only what its end counts for and how it is started differ.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
