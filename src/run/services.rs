@@ -178,6 +178,7 @@ impl<'a> Shell<'a> {
         while let Some(reaped) = self.events.reap() {
             match reaped {
                 Reaped::Changed(Waited::Ended(pid, ending)) => self.on_reaped(pid, ending)?,
+                Reaped::Changed(Waited::Stopped(pid, _)) => self.resume_keeper(pid),
                 Reaped::Changed(_) => {}
                 Reaped::All { .. } => self.look_for_strays()?,
             }

@@ -195,6 +195,22 @@ fn a_suspended_keeper_is_resumed_by_the_stop() {
 }
 
 #[test]
+fn a_keeper_that_is_suspended_during_the_stop_is_resumed() {
+    let mut running = Services::new("grace = 60")
+        .with("web", "db", "takes=300")
+        .with("db", "", "")
+        .start(Home::Plain, "");
+    running.started();
+    let keeper = keeper(&running, "web");
+    running.stop();
+    running.wait_for("web", "signal 15");
+    send(keeper, libc::SIGSTOP);
+    running.expect_exit(0);
+    running.expect_after("web", "db");
+    assert!(running.requested.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
 fn a_suspended_service_is_resumed_by_the_stop() {
     let mut running = Services::new("grace = 60")
         .with("web", "db", "daemon takes=20")

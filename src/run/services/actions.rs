@@ -137,6 +137,19 @@ impl Shell<'_> {
         }
     }
 
+    /// Another process has suspended a child of ours: resumes it if it is a keeper that is to
+    /// stop its service.
+    pub(super) fn resume_keeper(&self, pid: i32) {
+        let is_told = self.slots.iter().any(|slot| {
+            let keeper = slot.keeper.as_ref().map(|(keeper, _)| *keeper);
+            keeper == Some(pid) && slot.history.told.is_some()
+        });
+        if is_told {
+            // It has not exited, or its exit is seen next.
+            let _ = kill(Target::Process(pid), Signal::CONT);
+        }
+    }
+
     fn kill(&mut self, id: Id) {
         if self.page(id).is_some() {
             let now = Some(now());
