@@ -26,6 +26,7 @@ mod restricted;
 mod services_keepers;
 mod services_log;
 mod services_options;
+mod services_signals;
 mod services_status;
 mod services_stop;
 mod signals;
