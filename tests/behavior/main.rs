@@ -23,6 +23,7 @@ mod reasons;
 mod rehearsal;
 mod report;
 mod restricted;
+mod services_exit_status;
 mod services_keepers;
 mod services_log;
 mod services_options;
