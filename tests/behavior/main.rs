@@ -28,6 +28,7 @@ mod services_keepers;
 mod services_log;
 mod services_options;
 mod services_signals;
+mod services_start;
 mod services_status;
 mod services_stop;
 mod signals;
