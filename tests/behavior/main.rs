@@ -31,6 +31,7 @@ mod services_signals;
 mod services_start;
 mod services_status;
 mod services_stop;
+mod services_user;
 mod signals;
 mod start;
 mod stop;
