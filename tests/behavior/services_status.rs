@@ -13,11 +13,18 @@ fn status(file: &str) -> Output {
     output(&[SUPERVISE, "--status", file])
 }
 
-/// What it prints where `$RUNTIME_DIRECTORY` is this folder, as the program of these words runs
-/// it.
+/// What it prints of the default file where `$RUNTIME_DIRECTORY` is this folder. The machine
+/// may have another default file, which is read where there is none.
 fn status_in(through: &[&str], folder: &Folder) -> Output {
     let runtime = format!("RUNTIME_DIRECTORY={}", folder.path().display());
     output(&[through, &["env", &runtime, SUPERVISE, "--status"]].concat())
+}
+
+fn is_ready_in(through: &[&str], folder: &Folder, pid: i32) -> bool {
+    let output = status_in(through, folder);
+    let columns = columns(&output);
+    let web = columns.get("web");
+    output.code == Some(0) && web.is_some_and(|web| web[1] == pid.to_string())
 }
 
 /// The columns after the name of each service.
@@ -162,6 +169,15 @@ fn status_is_zero_when_all_that_are_on_are_ready_or_done() {
     });
     let output = status(&file);
     assert_eq!(columns(&output)["web"][1], running.pid("web").to_string());
+    // What is printed as a date.
+    let text = running.folder.read("status");
+    let since = text.split_whitespace().nth(8).unwrap();
+    let ago = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+        .checked_sub(since.parse().unwrap());
+    assert!(ago.is_some_and(|ago| ago < 3600), "{text}");
     running.stop();
     running.expect_exit(0);
     assert!(!Path::new(&file).exists());
@@ -259,8 +275,9 @@ fn status_of_root_is_believed_by_other_users_despite_the_umask() {
             .variable("RUNTIME_DIRECTORY", folder.path().to_str().unwrap()),
         "",
     );
+    let pid = running.pid("web");
     eventually("the user sees it", || {
-        status_in(&as_user("61238"), &folder).code == Some(0)
+        is_ready_in(&as_user("61238"), &folder, pid)
     });
     let file = std::fs::metadata(folder.file("supervise.status")).unwrap();
     assert_eq!(file.mode() & 0o777, 0o644);
@@ -363,8 +380,9 @@ fn default_status_file_replaces_what_is_not_of_a_supervise_that_runs() {
             start(Home::Plain).variable("RUNTIME_DIRECTORY", folder.path().to_str().unwrap()),
             "",
         );
+        let pid = running.pid("web");
         eventually(&format!("{what} is replaced"), || {
-            status_in(&[], &folder).code == Some(0)
+            is_ready_in(&[], &folder, pid)
         });
         assert!(std::fs::symlink_metadata(&file).unwrap().is_file());
         running.stop();
@@ -384,9 +402,8 @@ fn of_two_the_second_leaves_the_status_file_of_the_first() {
     let mut first = Services::new("grace = 60")
         .with("web", "", "")
         .start_with(begin(), "");
-    eventually("the first is ready", || {
-        status_in(&[], &folder).code == Some(0)
-    });
+    let pid = first.pid("web");
+    eventually("the first is ready", || is_ready_in(&[], &folder, pid));
     let file = folder.file("supervise.status");
     let text = folder.read("supervise.status");
     let mut second = Services::new("grace = 60")
@@ -426,7 +443,7 @@ fn services_run_without_a_status_file_where_none_can_be_written() {
         "",
     );
     running.started();
-    let read = output(&[&as_user("61240")[..], &[SUPERVISE, "--status"]].concat());
+    let read = output(&[&as_user("61240")[..], &[SUPERVISE, "--status", taken]].concat());
     running.stop();
     running.expect_exit(0);
     let left = std::fs::read_to_string(taken).unwrap();
@@ -472,4 +489,29 @@ fn status_file_that_could_not_be_written_is_written_later() {
     running.expect_exit(0);
     let lines = running.run.errors();
     assert_eq!(lines.matches("cannot write status file").count(), 1);
+}
+
+#[test]
+fn without_proc_there_is_no_status_file_and_a_named_one_is_refused() {
+    if lacks_root("a mount namespace") {
+        return;
+    }
+    let folder = Folder::new();
+    let file = folder.file("status");
+    let text = "grace = 1\n[services.web]\ncommand = ['true']\nready = 'exited'\n";
+    let services = folder.write("services.toml", text, 0o644);
+    let run = |words: &[&str]| {
+        let ours = [SUPERVISE, "-v", "-f", &services];
+        output(&[&WITHOUT_PROC[..], &ours, words].concat())
+    };
+    let why = "/proc is missing or shows another PID namespace";
+    let default = run(&[]);
+    assert_eq!(default.code, Some(0), "{default:?}");
+    let expected = format!("no status file: {why}");
+    assert!(default.errors.contains(&expected), "{default:?}");
+    let named = run(&["--status-file", &file]);
+    assert_eq!(named.code, Some(125), "{named:?}");
+    let expected = format!("--status-file: cannot be used: {why}; mount /proc");
+    assert!(named.errors.contains(&expected), "{named:?}");
+    assert!(!Path::new(&file).exists());
 }
