@@ -20,7 +20,7 @@ use crate::sys::descriptors::Limit;
 use crate::sys::process;
 use crate::sys::service_page::{ServicePage, now};
 use crate::sys::signals::Inherited;
-use crate::sys::wait::Waited;
+use crate::sys::wait::{Waited, is_child};
 use crate::tell::log::{about, check_helper, never_block};
 use history::History;
 use status::StatusRows;
@@ -70,7 +70,7 @@ struct Slot {
     ended: bool,
     /// Its keeper was killed, and not all that it has left is gone.
     lost: bool,
-    /// Its main process, as the page of that keeper has it.
+    /// Its main process, as the page of that keeper has it, until it is reaped.
     lost_pid: Option<i32>,
     /// The check or the probe that runs.
     check: Option<Check>,
@@ -197,6 +197,7 @@ impl<'a> Shell<'a> {
             let Some(slot) = self.slots.get_mut(id.0) else {
                 continue;
             };
+            slot.lost_pid.take_if(|lost| *lost == pid);
             if slot
                 .keeper
                 .as_ref()
@@ -229,7 +230,9 @@ impl<'a> Shell<'a> {
             return self.feed(Event::Gone { id, killed });
         }
         slot.lost = true;
-        slot.lost_pid = page.and_then(|page| page.pid().filter(|_| page.ended().is_none()));
+        let main = page.and_then(|page| page.pid().filter(|_| page.ended().is_none()));
+        // Unless another process adopts orphans.
+        slot.lost_pid = main.filter(|pid| is_child(*pid));
         about(&self.service(id).name, || {
             error!(
                 "its supervise process has ended ({ending}): stopping what is left of the service"

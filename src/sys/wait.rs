@@ -73,6 +73,14 @@ fn wait(pid: i32, children: Option<fn() -> Option<Vec<i32>>>) -> nix::Result<Wai
     }
 }
 
+/// Whether this is a child of ours that is not reaped.
+pub(crate) fn is_child(pid: i32) -> bool {
+    let flags = libc::WNOHANG | libc::WNOWAIT | libc::WEXITED | libc::__WALL;
+    // SAFETY: takes plain integers, and null pointers for results that are not read.
+    let seen = checked(unsafe { libc::syscall(libc::SYS_waitid, libc::P_PID, pid, 0, flags, 0) });
+    seen.is_ok()
+}
+
 /// Whether there is a child that is not a helper. A helper may block forever, and is not
 /// waited for.
 fn has_others(children: fn() -> Option<Vec<i32>>) -> bool {

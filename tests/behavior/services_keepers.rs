@@ -93,6 +93,52 @@ fn what_a_killed_keeper_leaves_is_killed_when_the_grace_period_expires() {
     }
 }
 
+#[test]
+fn what_one_killed_keeper_leaves_is_not_killed_in_the_time_of_another() {
+    let mut running = Services::new("grace = 2")
+        .with_keys("web", "", "ignore", "essential = false")
+        .with_keys("db", "", "takes=1500 fork takes=1000", "essential = false")
+        .with("app", "", "")
+        .start(Home::Plain, "");
+    running.started();
+    let db = keeper(&running, "db");
+    send(keeper(&running, "web"), libc::SIGKILL);
+    std::thread::sleep(Duration::from_millis(1500));
+    send(db, libc::SIGKILL);
+    running.wait_for("db", "end");
+    running.at("db.fork", "end");
+    running
+        .run
+        .expect_log("supervise[web]: sending SIGKILL to what is left of it (1)\n");
+    running.stop();
+    running.run.wait();
+    running.expect_nothing_left();
+}
+
+#[test]
+fn when_several_keepers_are_killed_at_once_each_service_is_told_to_stop_once() {
+    for _ in 0..5 {
+        let mut services = Services::new("grace = 60");
+        let names: Vec<String> = (0..8).map(|number| format!("s{number}")).collect();
+        for name in &names {
+            services = services.with_keys(name, "", "takes=200", "essential = false");
+        }
+        let mut running = services.start(Home::Plain, "");
+        running.started();
+        let keepers: Vec<i32> = names.iter().map(|name| keeper(&running, name)).collect();
+        for keeper in keepers {
+            send(keeper, libc::SIGKILL);
+        }
+        running.expect_exit(137);
+        for name in &names {
+            running.at(name, "end");
+            let entries = running.entries();
+            let told = |entry: &&Entry| entry.who == *name && entry.what == "signal 15";
+            assert_eq!(entries.iter().filter(told).count(), 1, "{}", running.told());
+        }
+    }
+}
+
 /// The kernel sends each keeper SIGTERM then.
 #[test]
 fn when_supervise_is_killed_every_service_is_stopped() {
@@ -312,6 +358,27 @@ fn without_proc_the_order_is_kept() {
     running.stop();
     running.expect_exit(137);
     running.at("db", "end");
+}
+
+#[test]
+fn without_proc_a_service_does_not_run_twice_when_its_keeper_is_killed() {
+    if lacks_root("hiding /proc") {
+        return;
+    }
+    for (how, last) in [("takes=1500", "end"), ("hang", "signal 15")] {
+        let services = Services::new("grace = 2").with_keys("db", "", how, "restart = 'always'");
+        let mut running = services.start_with(start(Home::Plain).through(&WITHOUT_PROC), "");
+        running.started();
+        let first = running.pid("db");
+        send(keeper(&running, "db"), libc::SIGKILL);
+        running.run.wait_for_error(
+            "its supervise process was killed: restarting in 500ms (failure 1 in a row)\n",
+        );
+        running.at("db", last);
+        assert!(!is_alive(first), "{}", running.told());
+        send(running.run.pid, libc::SIGTERM);
+        running.run.wait();
+    }
 }
 
 #[test]

@@ -7,29 +7,38 @@ use std::time::Duration;
 use log::{info, warn};
 use nix::unistd::Pid;
 
-use super::Shell;
 use super::signals::is_key;
+use super::{Shell, Slot};
 use crate::decide::graph::Id;
 use crate::decide::plan::step::{Event, Status, Timer};
 use crate::decide::rules::Grace;
 use crate::processes::procfs::Process;
 use crate::processes::tree::{self, Tree};
 use crate::run::events::{Reaped, Wake};
-use crate::signal::Received;
+use crate::signal::{Received, Signal};
 use crate::sys::kill::Target;
 
 /// How long we wait after SIGKILL.
 const KILL_WAIT: Duration = Duration::from_millis(400);
 
 impl Shell<'_> {
-    /// Below us and below no keeper; `None` where /proc does not show them.
-    fn strays(&self) -> Option<Vec<Process>> {
+    /// Below us and below no keeper; `None` where /proc does not show them. `of`: without what
+    /// is known to be of another service.
+    fn strays(&self, of: Option<Id>) -> Option<Vec<Process>> {
+        // The main process of a service comes to us before the end of its keeper does.
+        let main = |slot: &Slot| match &slot.keeper {
+            Some((_, page)) => page.pid().filter(|_| page.ended().is_none()),
+            None => slot.lost_pid,
+        };
+        let others = self.ids().filter(|id| of.is_some_and(|of| of != *id));
+        let others = others.filter_map(|id| self.slots.get(id.0).and_then(main));
         let keepers = self.slots.iter().filter_map(|slot| slot.keeper.as_ref());
         let checks = self.slots.iter().filter_map(|slot| slot.check.as_ref());
         let ours: Vec<i32> = keepers
             .map(|(pid, _)| *pid)
             .chain(checks.map(|check| check.pid))
             .chain(self.ended_checks.iter().map(|check| check.pid))
+            .chain(others)
             .collect();
         let tree = Tree::scan(self.own_pid, tree::PASSES).filter(|tree| !tree.is_blind())?;
         Some(tree.below_without(&ours))
@@ -40,7 +49,12 @@ impl Shell<'_> {
         if !self.slots.iter().any(|slot| slot.lost) {
             return Continue(());
         }
-        if self.strays().is_some_and(|strays| !strays.is_empty()) {
+        let is_left = match self.strays(None) {
+            Some(strays) => !strays.is_empty(),
+            // Of the others nothing is known.
+            None => self.slots.iter().any(|slot| slot.lost_pid.is_some()),
+        };
+        if is_left {
             return Continue(());
         }
         for id in self.ids() {
@@ -61,7 +75,7 @@ impl Shell<'_> {
     pub(super) fn stop_lost(&mut self, id: Id) {
         let signal = self.service(id).stop_signal;
         let pid = self.slots.get(id.0).and_then(|slot| slot.lost_pid);
-        let strays = self.strays();
+        let strays = self.strays(Some(id));
         let runs = |pid: &i32| match &strays {
             Some(strays) => strays.iter().any(|stray| stray.pid == *pid),
             None => true,
@@ -86,16 +100,25 @@ impl Shell<'_> {
 
     /// Kills what a killed keeper has left.
     pub(super) fn kill_lost(&mut self, id: Id) {
-        let strays = self.strays().unwrap_or_default();
-        if strays.is_empty() {
-            return;
+        let strays = self.strays(Some(id));
+        let pid = self.slots.get(id.0).and_then(|slot| slot.lost_pid);
+        match (strays, pid) {
+            (Some(strays), _) if !strays.is_empty() => {
+                self.tell_lost_killed(id, strays.len());
+                self.sweep.kill_these(strays);
+            }
+            (None, Some(pid)) => {
+                self.tell_lost_killed(id, 1);
+                let kill = Received::plain(Signal::KILL);
+                // It is not reaped.
+                let _ = self.sweep.send(Target::Process(pid), &kill, true);
+            }
+            _ => {}
         }
-        self.tell_lost_killed(id, strays.len());
-        self.sweep.kill_these(strays);
     }
 
     fn kill_strays(&mut self) {
-        let strays = self.strays().unwrap_or_default();
+        let strays = self.strays(None).unwrap_or_default();
         self.sweep.kill_these(strays);
     }
 
@@ -103,12 +126,12 @@ impl Shell<'_> {
     /// left of the grace period.
     pub(super) fn stop_strays(&mut self) {
         // PID 1 takes all others along.
-        let has_some = |shell: &Self| shell.strays().is_some_and(|strays| !strays.is_empty());
+        let has_some = |shell: &Self| shell.strays(None).is_some_and(|strays| !strays.is_empty());
         if self.own_pid == 1 || !has_some(self) {
             return;
         }
         info!("processes that belong to no service remain: stopping them");
-        let strays = self.strays().unwrap_or_default();
+        let strays = self.strays(None).unwrap_or_default();
         self.sweep.terminate_these(strays);
         let grace = match self.services.grace {
             Grace::For(grace) => Some(grace),
