@@ -87,7 +87,7 @@ fn keep(setup: &Setup<'_>, page: &ServicePage) -> u8 {
     let settings = settings(setup);
     let mut account = Account::new(&settings);
     let started = Instant::now();
-    match start_service(setup, &settings) {
+    match start_service(setup, &settings, page) {
         Ok((started_service, executed)) => {
             page.set_pid(started_service.child.pid);
             let link = Link {
@@ -174,10 +174,12 @@ fn settings(setup: &Setup<'_>) -> Settings {
 fn start_service(
     setup: &Setup<'_>,
     settings: &Settings,
+    page: &ServicePage,
 ) -> Result<(Started, Option<OwnedFd>), String> {
     let Setup { service, .. } = *setup;
     let own_pid = process::own_pid();
     let surroundings = Surroundings::of(service)?;
+    page.set_user(surroundings.uid());
     let relay = if settings.command.notify_relay {
         Relay::open(true).map_err(|why| format!("cannot wait for READY=1: {why}"))?
     } else {

@@ -72,6 +72,8 @@ struct Slot {
     lost: bool,
     /// Its main process, as the page of that keeper has it, until it is reaped.
     lost_pid: Option<i32>,
+    /// The user that it was started as.
+    lost_user: Option<u32>,
     /// The check or the probe that runs.
     check: Option<Check>,
     is_probe: bool,
@@ -230,6 +232,7 @@ impl<'a> Shell<'a> {
             return self.feed(Event::Gone { id, killed });
         }
         slot.lost = true;
+        slot.lost_user = page.as_ref().and_then(ServicePage::user);
         let main = page.and_then(|page| page.pid().filter(|_| page.ended().is_none()));
         // Unless another process adopts orphans.
         slot.lost_pid = main.filter(|pid| is_child(*pid));

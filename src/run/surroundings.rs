@@ -5,6 +5,8 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use nix::unistd::geteuid;
+
 use crate::settings::services::{Account, Command, Service};
 use crate::sys::identity::Identity;
 use crate::sys::service::{Labeled, ServiceSetup};
@@ -45,6 +47,12 @@ impl<'a> Surroundings<'a> {
             user,
             directory,
         })
+    }
+
+    /// The user that its processes are started as.
+    pub(super) fn uid(&self) -> u32 {
+        let user = self.user.as_ref().map(|(account, _)| account.uid);
+        user.unwrap_or_else(|| geteuid().as_raw())
     }
 
     /// The variables of the user.

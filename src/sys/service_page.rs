@@ -28,6 +28,8 @@ enum Field {
     Forward,
     /// Keeper: the pid of the main process of the service.
     Pid,
+    /// Keeper: the user of the service, plus 1.
+    User,
     /// Keeper: the command was executed.
     Executed,
     /// Keeper: READY=1 came.
@@ -148,6 +150,16 @@ impl ServicePage {
         i32::try_from(self.get(Field::Pid))
             .ok()
             .filter(|pid| *pid > 0)
+    }
+
+    /// The user that the service is started as.
+    pub(crate) fn set_user(&self, uid: u32) {
+        self.set(Field::User, u64::from(uid) + 1);
+    }
+
+    /// As [`Self::set_user`] has it; `None` before.
+    pub(crate) fn user(&self) -> Option<u32> {
+        u32::try_from(self.get(Field::User).checked_sub(1)?).ok()
     }
 
     /// The command was executed.
@@ -360,6 +372,11 @@ mod tests {
             page.set_ended(ending);
             assert_eq!(page.ended(), Some(ending));
         }
+        assert_eq!(page.user(), None);
+        page.set_user(0);
+        assert_eq!(page.user(), Some(0));
+        page.set_user(u32::MAX);
+        assert_eq!(page.user(), Some(u32::MAX));
         page.set_pid(4_194_304);
         page.set_executed();
         page.set_ready();

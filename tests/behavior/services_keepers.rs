@@ -139,6 +139,45 @@ fn when_several_keepers_are_killed_at_once_each_service_is_told_to_stop_once() {
     }
 }
 
+#[test]
+fn a_suspended_service_is_resumed_when_its_keeper_is_killed() {
+    let mut running = Services::new("grace = 60")
+        .with("db", "", "")
+        .start(Home::Plain, "");
+    running.started();
+    let pid = running.pid("db");
+    send(pid, libc::SIGSTOP);
+    wait_for_state(pid, 'T');
+    send(keeper(&running, "db"), libc::SIGKILL);
+    running.expect_exit(137);
+    running.at("db", "end");
+}
+
+/// The kernel does not tell it to stop.
+#[test]
+fn a_service_that_has_changed_its_user_is_told_to_stop_when_its_keeper_is_killed() {
+    if lacks_root("another user") {
+        return;
+    }
+    let services = Services::new("grace = 60");
+    let log = services.folder().path().join("told");
+    let script = format!(
+        "trap 'echo INT >>{0}; sleep 0.3; exit 0' INT; trap 'echo TERM >>{0}' TERM; echo ready >>{0}; while :; do sleep 0.1; done",
+        log.display()
+    );
+    std::fs::write(&log, "").unwrap();
+    std::os::unix::fs::chown(&log, Some(65534), None).unwrap();
+    let words = ["setpriv", "--reuid=65534", "sh", "-c", &script];
+    let mut running = services
+        .with_command("db", "", &words, "stop_signal = 'INT'")
+        .start(Home::Plain, "");
+    let told = || std::fs::read_to_string(&log).unwrap();
+    eventually("it is ready", || told() == "ready\n");
+    send(keeper(&running, "db"), libc::SIGKILL);
+    running.expect_exit(137);
+    assert_eq!(told(), "ready\nINT\n");
+}
+
 /// The kernel sends each keeper SIGTERM then.
 #[test]
 fn when_supervise_is_killed_every_service_is_stopped() {

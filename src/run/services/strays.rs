@@ -12,7 +12,7 @@ use super::{Shell, Slot};
 use crate::decide::graph::Id;
 use crate::decide::plan::step::{Event, Status, Timer};
 use crate::decide::rules::Grace;
-use crate::processes::procfs::Process;
+use crate::processes::procfs::{self, Process};
 use crate::processes::tree::{self, Tree};
 use crate::run::events::{Reaped, Wake};
 use crate::signal::{Received, Signal};
@@ -84,13 +84,16 @@ impl Shell<'_> {
             // The kernel may not signal another user's process where we may not: without
             // CAP_KILL.
             let is_permitted = nix::sys::signal::kill(Pid::from_raw(pid), None).is_ok();
-            if is_permitted {
-                self.sweep.ledger.sent_to_child(pid, signal);
-            } else {
-                let signal = Received::plain(signal);
+            let user = self.slots.get(id.0).and_then(|slot| slot.lost_user);
+            if !is_permitted || has_changed_user(pid, user) {
                 // It may have exited.
-                let _ = self.sweep.send(Target::Process(pid), &signal, true);
+                let received = Received::plain(signal);
+                let _ = self.sweep.send(Target::Process(pid), &received, true);
             }
+            self.sweep.ledger.sent_to_child(pid, signal);
+            // Another process may have suspended it.
+            let resume = Received::plain(Signal::CONT);
+            let _ = self.sweep.send(Target::Process(pid), &resume, false);
         }
         match strays {
             Some(strays) => self.sweep.terminate_these(strays),
@@ -169,4 +172,12 @@ impl Shell<'_> {
         self.events.timers.arm(Timer::GiveUp, KILL_WAIT);
         self.events.look();
     }
+}
+
+/// Whether a process that was started as this user is another one now, as after gosu(1) or a
+/// set-user-ID program: then the kernel has forgotten which signal to send it.
+fn has_changed_user(pid: i32, user: Option<u32>) -> bool {
+    procfs::known(procfs::uids(pid))
+        .zip(user)
+        .is_some_and(|(uids, user)| uids.real != user || uids.saved != user)
 }
