@@ -7,6 +7,7 @@ pub(crate) mod explain;
 pub(crate) mod ledger;
 mod other_users;
 pub(crate) mod procfs;
+mod reach;
 mod send;
 pub(crate) mod sweep;
 pub(crate) mod tree;

@@ -4,8 +4,9 @@
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::time::{Duration, Instant};
 
-use log::{Level, debug, error, log};
+use log::{debug, error, log};
 
+use super::conclusion::{REPORT, conclude};
 use super::events::{Events, Reaped, Wake};
 use super::keeper::link::Link;
 use super::relay::Relay;
@@ -25,13 +26,9 @@ use crate::sys::spawn::Child;
 use crate::sys::wait::Waited;
 use crate::sys::{memory, process};
 use crate::tell::account::Account;
-use crate::tell::log::{check_helper, write_unfiltered};
+use crate::tell::log::check_helper;
 use crate::tell::record::Record;
 use crate::tell::report_file::ReportFile;
-use crate::tell::verdict::verdict;
-
-/// How long the report may take. All last writes are to be over a second after the deadline.
-const REPORT: Duration = Duration::from_secs(1);
 
 /// How long the last lines of a log that is a file may take, if the deadline is not sooner.
 const LAST_LINES: Duration = Duration::from_secs(10);
@@ -77,29 +74,6 @@ pub(crate) fn run(settings: &Settings, inherited: Inherited) -> (Termination, Op
 fn tell(account: &mut Account, started: Instant, record: Record<'_>) {
     account.add(&record, started.elapsed());
     log!(record.level(), "{record}");
-}
-
-/// Prints the verdict of a rehearsal and writes the report.
-fn conclude(
-    settings: &Settings,
-    file: Option<ReportFile>,
-    account: Account,
-    mut termination: Termination,
-    until: Instant,
-) -> Termination {
-    let rehearse = settings.run.rehearse.as_ref();
-    if let Some((lines, passed)) = rehearse.and_then(|rehearse| verdict(&account, rehearse)) {
-        for line in lines {
-            write_unfiltered(Level::Info, &line);
-        }
-        termination = Termination::Exit(u8::from(!passed));
-    }
-    if let Some(file) = file
-        && let Some(report) = account.report(termination.code())
-    {
-        file.write(&report, until.min(Instant::now() + REPORT));
-    }
-    termination
 }
 
 pub(super) struct Supervisor<'a> {
@@ -420,6 +394,7 @@ impl Supervisor<'_> {
                 self.tell(Record::Successor(pid));
                 self.command = Some(pid);
                 self.events.first = Some(pid);
+                self.note_successor(pid);
             }
             Action::Forward {
                 received,

@@ -179,7 +179,7 @@ fn start_service(
     let Setup { service, .. } = *setup;
     let own_pid = process::own_pid();
     let surroundings = Surroundings::of(service)?;
-    page.set_user(surroundings.uid());
+    page.set_user(Some(surroundings.uid()));
     let relay = if settings.command.notify_relay {
         Relay::open(true).map_err(|why| format!("cannot wait for READY=1: {why}"))?
     } else {

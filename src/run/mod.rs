@@ -3,6 +3,7 @@
 
 mod check;
 pub(crate) mod command;
+mod conclusion;
 mod events;
 mod keeper;
 mod notices;

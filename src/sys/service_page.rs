@@ -152,12 +152,13 @@ impl ServicePage {
             .filter(|pid| *pid > 0)
     }
 
-    /// The user that the service is started as.
-    pub(crate) fn set_user(&self, uid: u32) {
-        self.set(Field::User, u64::from(uid) + 1);
+    /// The user that the main process was started as. `None`: the kernel does not send it a
+    /// signal when the keeper exits.
+    pub(crate) fn set_user(&self, uid: Option<u32>) {
+        self.set(Field::User, uid.map_or(0, |uid| u64::from(uid) + 1));
     }
 
-    /// As [`Self::set_user`] has it; `None` before.
+    /// As [`Self::set_user`] has it.
     pub(crate) fn user(&self) -> Option<u32> {
         u32::try_from(self.get(Field::User).checked_sub(1)?).ok()
     }
@@ -373,10 +374,12 @@ mod tests {
             assert_eq!(page.ended(), Some(ending));
         }
         assert_eq!(page.user(), None);
-        page.set_user(0);
+        page.set_user(Some(0));
         assert_eq!(page.user(), Some(0));
-        page.set_user(u32::MAX);
+        page.set_user(Some(u32::MAX));
         assert_eq!(page.user(), Some(u32::MAX));
+        page.set_user(None);
+        assert_eq!(page.user(), None);
         page.set_pid(4_194_304);
         page.set_executed();
         page.set_ready();

@@ -130,11 +130,11 @@ mod tests {
         let (line, comm) = titled("web", &arguments);
         assert_eq!(line, padded("supervise[web]", whole));
         assert_eq!(comm, "supervise[web]");
-        let long = "x".repeat(whole);
+        let long = "a".repeat(whole);
         let (line, comm) = titled(&long, &arguments);
         let cut = format!("supervise[{long}");
         assert_eq!(line, padded(&cut[..whole - 1], whole));
-        assert_eq!(comm, "supervise[xxxxx");
+        assert_eq!(comm, "supervise[aaaaa");
         // Those that do not follow are left alone.
         let last = *arguments.last().unwrap();
         let first = *arguments.first().unwrap();

@@ -44,7 +44,7 @@ pub(crate) struct Status {
     pub(crate) rows: Vec<Row>,
 }
 
-/// The conditions and their words; off is none of them.
+/// The conditions and their words. `off` is not a condition of the plan.
 const WORDS: [(Option<Condition>, &str); 8] = [
     (Some(Condition::Waiting), "waiting"),
     (Some(Condition::Starting), "starting"),

@@ -131,7 +131,7 @@ fn read(file: impl AsFd) -> nix::Result<Vec<u8>> {
 /// The status in this file, or in the first default one that is believed.
 ///
 /// # Errors
-/// One line: why there is none.
+/// One line: why no status was found.
 pub(crate) fn find(
     file: Option<&Path>,
     runtime: Option<&OsStr>,
@@ -229,7 +229,7 @@ impl fmt::Display for Failed {
 
 impl StatusFile {
     /// Writes the first status, to this file or to the first default one that can be written;
-    /// `None` if there is none.
+    /// `None`: no file can be written.
     ///
     /// # Errors
     /// One line: why a file that was named cannot be written.
@@ -382,7 +382,7 @@ fn make_folder() {
 fn is_safe(folder: &Path, own: u32) -> bool {
     std::fs::symlink_metadata(folder).is_ok_and(|folder| {
         let is_of_others = folder.mode() & 0o022 != 0 && folder.mode() & 0o1000 == 0;
-        // Of whoever is outside our user namespace, root there.
+        // A user who is not mapped is outside our user namespace: root there.
         let is_trusted = |uid| [0, own].contains(&uid) || !KnownUids::read().is_mapped(uid);
         folder.is_dir() && is_trusted(folder.uid()) && !is_of_others
     })

@@ -98,12 +98,13 @@ fn what_one_killed_keeper_leaves_is_not_killed_in_the_time_of_another() {
     let mut running = Services::new("grace = 2")
         .with_keys("web", "", "ignore", "essential = false")
         .with_keys("db", "", "takes=1500 fork takes=1000", "essential = false")
+        .with_keys("clock", "", "lives=1500", "essential = false")
         .with("app", "", "")
         .start(Home::Plain, "");
     running.started();
     let db = keeper(&running, "db");
     send(keeper(&running, "web"), libc::SIGKILL);
-    std::thread::sleep(Duration::from_millis(1500));
+    running.wait_for("clock", "end");
     send(db, libc::SIGKILL);
     running.wait_for("db", "end");
     running.at("db.fork", "end");
@@ -176,6 +177,34 @@ fn a_service_that_has_changed_its_user_is_told_to_stop_when_its_keeper_is_killed
     send(keeper(&running, "db"), libc::SIGKILL);
     running.expect_exit(137);
     assert_eq!(told(), "ready\nINT\n");
+}
+
+#[test]
+fn a_successor_is_shown_and_told_to_stop_when_its_keeper_is_killed() {
+    let services = Services::new("grace = 60");
+    let log = services.log();
+    let fixture = fixture();
+    let script = format!(
+        "sh -c '{fixture} notify-and-wait \"$(printf \"MAINPID=%s\\nREADY=1\" $$)\"
+                exec {fixture} service {log} web takes=100' &
+         until grep -q start {log}; do sleep 0.01; done"
+    );
+    let words = ["/bin/sh", "-c", &script];
+    let services = services.with_command("web", "", &words, "ready = 'notify'");
+    let status = services.folder().file("status");
+    let mut running = services.start(Home::Plain, &format!("--status-file {status}"));
+    let pid = running.pid("web");
+    running.run.wait_for_error("takes over as the command");
+    eventually("its pid is shown", || {
+        let shown = supervise(&["--status", &status]).stdout;
+        shown.contains(&format!(" {pid} "))
+    });
+    send(keeper(&running, "web"), libc::SIGKILL);
+    running.expect_exit(137);
+    running.at("web", "end");
+    let entries = running.entries();
+    let told = entries.iter().filter(|entry| entry.what == "signal 15");
+    assert_eq!(told.count(), 1, "{}", running.told());
 }
 
 /// The kernel sends each keeper SIGTERM then.

@@ -328,13 +328,14 @@ fn with_an_infinite_grace_period_each_waits_for_those_above() {
         let mut running = Services::new("grace = 'infinity'")
             .with("web", "db", "on=12")
             .with("db", "", "takes=20")
+            .with("clock", "", "takes=500")
             .start(home, "");
         running.started();
         running.stop();
         running.wait_for("web", "signal 15");
         running.stop();
         running.run.wait_for_error("[web]: stopping");
-        std::thread::sleep(SECOND / 2);
+        running.wait_for("clock", "end");
         running.expect_never("db", "signal 15");
         let web = children_of(keeper(&running, "web"))[0];
         send(web, libc::SIGUSR2);

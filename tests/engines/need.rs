@@ -24,7 +24,7 @@ pub enum Need {
 }
 
 impl Need {
-    /// Why there is none, if so.
+    /// Why it is missing, if so.
     pub fn missing(self) -> Option<&'static str> {
         static ANSWERS: [OnceLock<Option<String>>; 7] = [const { OnceLock::new() }; 7];
         ANSWERS[self as usize]

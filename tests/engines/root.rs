@@ -56,7 +56,7 @@ impl Root {
         }
     }
 
-    /// Why there is none, if so.
+    /// Why it cannot be made, if so.
     pub fn missing(&self) -> Option<String> {
         if self.folder().exists() {
             return None;

@@ -46,6 +46,16 @@ impl Supervisor<'_> {
         }
     }
 
+    /// Tells that this process is the main process of the service from now on. The kernel does
+    /// not signal it when we exit.
+    pub(in crate::run) fn note_successor(&mut self, pid: i32) {
+        if let Some(keeper) = &self.keeper {
+            keeper.page.set_user(None);
+            keeper.page.set_pid(pid);
+            keeper.ring();
+        }
+    }
+
     /// Some processes are left, and the command has exited or not.
     pub(in crate::run) fn note_left(&mut self) {
         if let Some(keeper) = &mut self.keeper

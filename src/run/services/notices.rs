@@ -132,10 +132,6 @@ impl Shell<'_> {
         if self.slots.get(id.0).is_some_and(|slot| slot.ended) {
             return;
         }
-        // Its keeper stops what is left of it already.
-        if self.slots.get(id.0).is_some_and(|slot| slot.ended) {
-            return;
-        }
         let signal = self.service(id).stop_signal;
         self.about(id, Level::Info, || format!("stopping: sending {signal}"));
     }

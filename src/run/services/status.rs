@@ -19,7 +19,7 @@ use crate::tell::status_file::{self, Judge, StatusFile};
 #[derive(Debug)]
 pub(super) struct StatusRows {
     rows: Vec<Row>,
-    /// `None` if there is none, and nobody reads them.
+    /// `None`: no file can be written, and nobody reads the rows.
     file: Option<StatusFile>,
 }
 

@@ -85,7 +85,7 @@ impl Shell<'_> {
             // CAP_KILL.
             let is_permitted = nix::sys::signal::kill(Pid::from_raw(pid), None).is_ok();
             let user = self.slots.get(id.0).and_then(|slot| slot.lost_user);
-            if !is_permitted || has_changed_user(pid, user) {
+            if !is_permitted || is_unsignaled(pid, user) {
                 // It may have exited.
                 let received = Received::plain(signal);
                 let _ = self.sweep.send(Target::Process(pid), &received, true);
@@ -174,10 +174,13 @@ impl Shell<'_> {
     }
 }
 
-/// Whether a process that was started as this user is another one now, as after gosu(1) or a
-/// set-user-ID program: then the kernel has forgotten which signal to send it.
-fn has_changed_user(pid: i32, user: Option<u32>) -> bool {
-    procfs::known(procfs::uids(pid))
-        .zip(user)
-        .is_some_and(|(uids, user)| uids.real != user || uids.saved != user)
+/// Whether the kernel has sent a process no signal when its keeper exited: where it is a
+/// successor of the one that the keeper started (`None`), or has changed its user since, as with
+/// gosu(1) or a set-user-ID program (`PR_SET_PDEATHSIG(2const)`).
+fn is_unsignaled(pid: i32, user: Option<u32>) -> bool {
+    let is_other = |user| {
+        let uids = procfs::known(procfs::uids(pid));
+        uids.is_some_and(|uids| uids.real != user || uids.saved != user)
+    };
+    user.is_none_or(is_other)
 }

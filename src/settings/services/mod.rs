@@ -207,4 +207,8 @@ mod fuzz;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod refused_files;
+#[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod warnings;

@@ -8,6 +8,9 @@ use super::findings::{Findings, Source};
 use super::read::from_sources;
 use super::{Given, Purpose, Services, Us, World};
 
+/// A service that has all it needs; further keys of it come in line 4.
+pub(crate) const SERVICE: &str = "grace = 8\n[services.a]\ncommand = ['app']\n";
+
 /// A world whose files are below a directory of their own, removed with the value.
 pub(crate) struct Testing {
     pub(super) world: World,
