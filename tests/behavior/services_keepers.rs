@@ -507,6 +507,34 @@ fn at_the_limit_of_processes_what_runs_is_stopped_in_order() {
 }
 
 #[test]
+fn when_memory_runs_out_the_others_are_stopped_in_order() {
+    if lacks_root("a cgroup") {
+        return;
+    }
+    let Some(group) = Cgroup::new("memory", &["memory.limit_in_bytes", "memory.max"]) else {
+        return;
+    };
+    group.set(&[("memory.limit_in_bytes", "40M"), ("memory.max", "40M")]);
+    let entered = group.entered();
+    let entered: Vec<&str> = entered.iter().map(String::as_str).collect();
+    let services = Services::new("grace = 60");
+    let (log, fixture) = (services.log(), fixture());
+    let eater =
+        format!("until grep -q 'web start' {log}; do sleep 0.01; done; exec {fixture} eat-memory");
+    let mut running = services
+        .with("web", "db", "takes=20")
+        .with("db", "", "takes=20")
+        .with_command("eater", "", &["/bin/sh", "-c", &eater], "")
+        .start_with(start(Home::Plain).through(&entered), "");
+    running.expect_exit(137);
+    running.expect_after("web", "db");
+    running
+        .run
+        .expect_log("supervise: exiting with status 137, the status of eater\n");
+    running.run.expect_log("1 OOM kill in supervise's cgroup");
+}
+
+#[test]
 fn supervise_may_be_a_service() {
     for home in homes() {
         let services = Services::new("grace = 60");
